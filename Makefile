@@ -1,0 +1,53 @@
+# The whole set-up in two commands: `make bench` and `make test`. Everything lives in .venv and build/.
+
+PYTHON ?= python3
+CXX ?= g++
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE $(shell find cpp fastsoftmax -type f \
+	-not -name '*.pyc' -not -name '*.so')
+CPP := $(shell find cpp -name '*.cpp' -o -name '*.hpp' -o -name '*.inl' -o -name '*.h')
+
+.PHONY: bench test test-peers lint format clean
+
+bench: $(VENV)/bench.stamp  ## Install, then run the demonstration and the benchmark.
+	$(BIN)/fastsoftmax demo
+	$(BIN)/fastsoftmax bench
+
+# A backend that did not build must fail the tests, not be skipped.
+test: $(VENV)/dev.stamp lint  ## Install with the tests' needs, then lint, type checks and tests.
+	FASTSOFTMAX_REQUIRE=cpp,numba $(BIN)/pytest
+
+test-peers: $(VENV)/dev.stamp  ## Install torch, JAX, ONNX Runtime, TensorFlow; compare with them.
+	$(BIN)/python -m pip install --quiet '.[torch,jax,onnx,tensorflow]'
+	$(BIN)/pytest tests/test_peers.py
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
+
+format: $(VENV)/dev.stamp  ## Bring all sources into the style that lint checks.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP)
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "fastsoftmax needs Python 3.11 or newer: $(PYTHON) was not found." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fastsoftmax needs Python 3.11 or newer; set PYTHON=... to one." >&2; exit 1; }
+	@command -v $(CXX) >/dev/null || { echo "fastsoftmax needs a C++17 compiler: install g++ or clang++, or set CXX to one." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+# Re-run only when a source changed; CMake keeps its objects in build/.
+$(VENV)/bench.stamp: $(SOURCES) | $(BIN)/python
+	CXX=$(CXX) $(BIN)/python -m pip install --quiet '.[bench]'
+	touch $@
+
+$(VENV)/dev.stamp: $(SOURCES) | $(BIN)/python
+	CXX=$(CXX) $(BIN)/python -m pip install --quiet --config-settings=cmake.define.FASTSOFTMAX_WERROR=ON '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build

@@ -1,0 +1,59 @@
+// The kernels for one instruction set: compiled once per ISA with FASTSOFTMAX_ISA naming it and
+// FASTSOFTMAX_VEC its vector header. Exports one symbol, the table; everything else is local, so
+// that the linker cannot hand one ISA's code to another. No STL, no globals that are computed.
+
+#include "kernels.hpp"
+
+#include <math.h>
+#include <string.h>
+
+#include "simd/float_mode.hpp"
+#include "simd/half.hpp"
+#include FASTSOFTMAX_VEC
+
+namespace fastsoftmax::FASTSOFTMAX_ISA {
+namespace {
+
+#include "kernels/sum.inl"
+#include "kernels/exp2.inl"
+#include "kernels/stage.inl"
+#include "kernels/rows.inl"
+#include "kernels/columns.inl"
+
+template <class T>
+void exp_array(const void* x, void* y, int64_t n) {
+    const FloatMode mode;
+    const Scale<T> c(1);
+    const Shift<T> s(c, 0);
+    const Inverse<T> by = inverse({__builtin_exp2(Limits<T>::bias), 0}, T());
+    for (int64_t i = 0; i < n; i += block) {
+        const int left = static_cast<int>(n - i < block ? n - i : block);
+        T* const to = static_cast<T*>(y) + i;
+        exp2_block(static_cast<const T*>(x) + i, to, left, s);
+        divide_block(to, to, left, by);
+    }
+}
+
+}  // namespace
+
+#define FASTSOFTMAX_TEXT(name) FASTSOFTMAX_TEXT_OF(name)
+#define FASTSOFTMAX_TEXT_OF(name) #name
+
+extern const Kernels kernels;
+const Kernels kernels = {
+    FASTSOFTMAX_TEXT(FASTSOFTMAX_ISA),
+    stripe * Vec<float>::lanes,
+    {{rows<float, Op::softmax, BlockSum<float>>, rows<float, Op::log_softmax, BlockSum<float>>,
+      rows<float, Op::logsumexp, BlockSum<float>>},
+     {rows<double, Op::softmax, BlockSum<double>>, rows<double, Op::log_softmax, BlockSum<double>>,
+      rows<double, Op::logsumexp, BlockSum<double>>}},
+    {{rows<float, Op::softmax, GroupSum<float>>, rows<float, Op::log_softmax, GroupSum<float>>,
+      rows<float, Op::logsumexp, GroupSum<float>>},
+     {rows<double, Op::softmax, GroupSum<double>>, rows<double, Op::log_softmax, GroupSum<double>>,
+      rows<double, Op::logsumexp, GroupSum<double>>}},
+    {{columns<float, Op::softmax>, columns<float, Op::log_softmax>, columns<float, Op::logsumexp>},
+     {columns<double, Op::softmax>, columns<double, Op::log_softmax>,
+      columns<double, Op::logsumexp>}},
+    {exp_array<float>, exp_array<double>}};
+
+}  // namespace fastsoftmax::FASTSOFTMAX_ISA

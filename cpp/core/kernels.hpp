@@ -1,0 +1,70 @@
+// THE SEAM: what a compiled copy of the kernels takes and offers, in plain structs and pointers.
+// No Python, no SIMD types, no STL: this header is read by baseline and by ISA-specific code alike.
+#pragma once
+
+#include <stdint.h>
+
+namespace fastsoftmax {
+
+enum class Elem : uint8_t { f32, f64, f16, bf16 };
+constexpr int elem_size[] = {4, 8, 2, 2};
+
+enum class Op : uint8_t { softmax, log_softmax, logsumexp };
+constexpr int num_ops = 3;
+
+// One axis: its length and, for each array, the step from one index to the next in bytes.
+struct Axis {
+    int64_t size;
+    int64_t x, out, where, temperature, weights, sign;
+};
+
+// One row: where each array has its first element. `where`, `weights` and `sign` may be null.
+struct Row {
+    const char* x;
+    char* out;
+    const char* where;
+    const char* temperature;  // float64
+    const char* weights;      // in the compute type
+    char* sign;               // like out
+};
+
+// Local to each object file: a shared inline function could carry one ISA's code into another's.
+namespace {
+inline void advance(Row& row, const Axis& a, int64_t by) {
+    row.x += by * a.x;
+    row.out += by * a.out;
+    row.temperature += by * a.temperature;
+    if (row.where) row.where += by * a.where;
+    if (row.weights) row.weights += by * a.weights;
+    if (row.sign) row.sign += by * a.sign;
+}
+}  // namespace
+
+// What all rows of a call have in common.
+struct Job {
+    Elem in, out;
+    bool in_place;        // x and out are the same memory
+    bool plain_x;         // x: contiguous class axis, in the compute type, nothing masked
+    bool plain_out;       // out: contiguous class axis, in the compute type
+    int num_class_axes;   // merged; 1 in nearly all calls
+    const Axis* classes;  // outermost first
+    int64_t num_classes;
+    int64_t scratch_len;  // elements of the compute type at `scratch`: num_classes, or 0
+};
+
+// Computes `count` rows, `step` apart; for a column kernel x and out are contiguous along `step`.
+// `scratch` is aligned to 64 bytes.
+using Kernel = void (*)(const Job&, Row first, int64_t count, const Axis& step, void* scratch);
+
+// The kernels of one instruction set, by [float64][op].
+struct Kernels {
+    const char* name;
+    int columns;                 // columns that `column` kernels take at a time, float32
+    Kernel rows[2][num_ops];     // contiguous class axis: sums block by block
+    Kernel strided[2][num_ops];  // any other class axis: sums in the column kernels' order
+    Kernel column[2][num_ops];   // any other class axis, rows side by side
+    // e^x by the exponential inside the kernels, for x <= 0: to measure its error and its speed.
+    void (*exp[2])(const void* x, void* y, int64_t n);
+};
+
+}  // namespace fastsoftmax

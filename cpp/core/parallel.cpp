@@ -1,0 +1,56 @@
+// The only OpenMP. Fork guard, thread budget, dynamic dealing; no mathematics, no Python.
+
+#include "parallel.hpp"
+
+#include <omp.h>
+#include <pthread.h>
+
+#include <algorithm>
+#include <atomic>
+
+namespace fastsoftmax {
+namespace {
+
+std::atomic<int> computing{0};       // threads inside calls now
+std::atomic<bool> pool_made{false};  // libgomp has started workers in this process ...
+std::atomic<bool> pool_lost{false};  // ... that a fork did not carry over: a region would hang
+
+// What OpenMP grants when nobody limits it; threadpoolctl and omp_set_num_threads change the value
+// that omp_get_max_threads gives later.
+const int unlimited = omp_get_max_threads();
+
+const int fork_guard = pthread_atfork(nullptr, nullptr, [] {
+    computing = 0;
+    pool_lost = pool_lost || pool_made;
+});
+
+}  // namespace
+
+Team::Team(int wanted) {
+    const int limit = omp_get_max_threads();
+    if (limit != unlimited) wanted = std::min(wanted, limit);
+    if (pool_lost || fork_guard != 0 || omp_in_parallel()) wanted = 1;
+    int busy = computing;
+    do {
+        size_ = std::max(1, wanted - busy);
+    } while (!computing.compare_exchange_weak(busy, busy + size_));
+}
+
+Team::~Team() { computing -= size_; }
+
+void Team::run(int64_t units, Task task, void* context) const {
+    if (size_ == 1 || units < 2) {
+        for (int64_t unit = 0; unit < units; ++unit) task(context, unit, 0);
+        return;
+    }
+    pool_made = true;
+    std::atomic<int64_t> next{0};
+#pragma omp parallel num_threads(size_)
+    {
+        const int worker = omp_get_thread_num();
+        for (int64_t unit; (unit = next.fetch_add(1, std::memory_order_relaxed)) < units;)
+            task(context, unit, worker);
+    }
+}
+
+}  // namespace fastsoftmax

@@ -1,0 +1,166 @@
+// Chooses the regime: which kernel, over which rows, on how many threads. No arithmetic on data.
+
+#include "plan.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+#include "parallel.hpp"
+
+namespace fastsoftmax {
+namespace {
+
+// A thread more pays from about this many elements on: waking one takes 2 to 3 microseconds.
+constexpr int64_t elements_per_thread = 24 * 1024;
+// Elements of a unit of work: enough to make dealing it out cheap, few enough to balance.
+constexpr int64_t elements_per_unit = 16 * 1024;
+// A row up to this size is kept as exponentials between its two passes, if its result is not in the
+// compute type; a longer one has them computed twice. Half of a common L2 cache.
+constexpr int64_t scratch_bytes = 512 * 1024;
+// Below this many rows side by side most lanes of a column kernel would be idle.
+constexpr int64_t min_columns = 4;
+
+bool follows(const Axis& outer, const Axis& inner) {
+    const int64_t n = inner.size;
+    return outer.x == n * inner.x && outer.out == n * inner.out && outer.where == n * inner.where &&
+           outer.temperature == n * inner.temperature && outer.weights == n * inner.weights &&
+           outer.sign == n * inner.sign;
+}
+
+// Orders axes as x lies in memory, drops those of length 1 and joins those that are one axis in
+// every array.
+int merge(Axis* axes, int count) {
+    count = static_cast<int>(
+        std::remove_if(axes, axes + count, [](const Axis& a) { return a.size == 1; }) - axes);
+    std::stable_sort(axes, axes + count,
+                     [](const Axis& a, const Axis& b) { return std::abs(a.x) > std::abs(b.x); });
+    int kept = 0;
+    for (int i = 0; i < count; ++i) {
+        if (kept && follows(axes[kept - 1], axes[i])) {
+            const int64_t size = axes[kept - 1].size * axes[i].size;
+            axes[kept - 1] = axes[i];
+            axes[kept - 1].size = size;
+        } else {
+            axes[kept++] = axes[i];
+        }
+    }
+    if (kept == 0) axes[kept++] = Axis{1, 0, 0, 0, 0, 0, 0};
+    return kept;
+}
+
+int64_t total(const Axis* axes, int count) {
+    int64_t product = 1;
+    for (int i = 0; i < count; ++i) product *= axes[i].size;
+    return product;
+}
+
+struct AlignedFree {
+    void operator()(void* p) const { std::free(p); }
+};
+using Buffer = std::unique_ptr<char, AlignedFree>;
+
+Buffer allocate(int64_t bytes) {
+    if (bytes == 0) return nullptr;
+    void* const p = std::aligned_alloc(64, static_cast<size_t>((bytes + 63) / 64 * 64));
+    if (!p) throw std::bad_alloc();
+    return Buffer(static_cast<char*>(p));
+}
+
+// Rows of all batch axes but the last are reached from the first one; along the last ("inner") a
+// kernel steps by itself. A unit is a run of up to `rows_per_unit` rows along the inner axis.
+struct Dealt {
+    const Job* job;
+    Kernel kernel;
+    const Axis* batch;
+    int num_batch;
+    Row first;
+    int64_t rows_per_unit, units_per_run;
+    char* scratch;
+    int64_t scratch_step;
+};
+
+void do_unit(void* context, int64_t unit, int worker) {
+    const Dealt& d = *static_cast<const Dealt*>(context);
+    const Axis& inner = d.batch[d.num_batch - 1];
+    Row row = d.first;
+    int64_t outer = unit / d.units_per_run;
+    for (int a = d.num_batch - 2; a >= 0; --a) {
+        advance(row, d.batch[a], outer % d.batch[a].size);
+        outer /= d.batch[a].size;
+    }
+    const int64_t start = unit % d.units_per_run * d.rows_per_unit;
+    advance(row, inner, start);
+    d.kernel(*d.job, row, std::min(d.rows_per_unit, inner.size - start), inner,
+             d.scratch + worker * d.scratch_step);
+}
+
+// The batch axis along which x and out are contiguous, or -1.
+int column_axis(const Request& r, int64_t size) {
+    for (int i = 0; i < r.num_batch; ++i) {
+        const Axis& a = r.batch[i];
+        if (a.size >= min_columns && a.x == size && (a.out == size || r.op == Op::logsumexp))
+            return i;
+    }
+    return -1;
+}
+
+}  // namespace
+
+int64_t elements(const Request& r) {
+    return total(r.batch, r.num_batch) * total(r.classes, r.num_class);
+}
+
+void run(const Kernels& kernels, Request& r) {
+    r.num_batch = merge(r.batch, r.num_batch);
+    r.num_class = merge(r.classes, r.num_class);
+    const bool wide = r.out == Elem::f64;
+    const Elem compute = wide ? Elem::f64 : Elem::f32;
+    const int64_t size = wide ? 8 : 4;
+    const Axis& inner = r.classes[r.num_class - 1];
+    const int64_t K = total(r.classes, r.num_class);
+    // The order of summation goes by x alone, so that it is the same for any `out` and any mask.
+    const bool contiguous =
+        K == 1 || (r.num_class == 1 && inner.x == elem_size[static_cast<int>(r.in)]);
+
+    Job job;
+    job.in = r.in;
+    job.out = r.out;
+    job.in_place = static_cast<const void*>(r.first.x) == r.first.out;
+    job.plain_x = contiguous && r.in == compute && !r.first.where;
+    job.plain_out = r.out == compute && r.num_class == 1 && (inner.out == size || K == 1);
+    job.classes = r.classes;
+    job.num_class_axes = r.num_class;
+    job.num_classes = K;
+    const bool wants_scratch = r.op == Op::softmax && !job.plain_out && K * size <= scratch_bytes;
+    job.scratch_len = wants_scratch ? K : 0;
+
+    const int column = !contiguous && r.num_class == 1 && r.in == compute && r.out == compute &&
+                               !r.first.where && !r.weighted
+                           ? column_axis(r, size)
+                           : -1;
+    if (column >= 0) std::swap(r.batch[column], r.batch[r.num_batch - 1]);
+    const Axis& along = r.batch[r.num_batch - 1];
+    const int op = static_cast<int>(r.op);
+    const Kernel kernel = column >= 0  ? kernels.column[wide][op]
+                          : contiguous ? kernels.rows[wide][op]
+                                       : kernels.strided[wide][op];
+
+    int64_t rows = std::max<int64_t>(1, elements_per_unit / K);
+    if (column >= 0) rows = (rows + kernels.columns - 1) / kernels.columns * kernels.columns;
+    rows = std::min(rows, along.size);
+    const int64_t units_per_run = (along.size + rows - 1) / rows;
+    const int64_t units = units_per_run * total(r.batch, r.num_batch - 1);
+    const int64_t worth = elements(r) / elements_per_thread;
+    const Team team(
+        static_cast<int>(std::clamp<int64_t>(std::min(units, worth), 1, std::max(1, r.threads))));
+
+    const int64_t step = (job.scratch_len * size + 63) / 64 * 64;
+    const Buffer scratch = allocate(step * team.size());
+    Dealt dealt{&job, kernel,        r.batch,       r.num_batch, r.first,
+                rows, units_per_run, scratch.get(), step};
+    team.run(units, do_unit, &dealt);
+}
+
+}  // namespace fastsoftmax

@@ -1,0 +1,138 @@
+// Vec<float> and Vec<double> on AVX2 with FMA and F16C (x86-64-v3). See vec_avx512.hpp.
+// No mathematics.
+#pragma once
+
+#include <immintrin.h>
+#include <stdint.h>
+
+namespace fastsoftmax::FASTSOFTMAX_ISA {
+namespace {
+
+template <class T>
+struct Vec;
+
+template <>
+struct Vec<float> {
+    static constexpr int lanes = 8;
+    __m256 v;
+    static Vec all(float a) { return {_mm256_set1_ps(a)}; }
+};
+
+template <>
+struct Vec<double> {
+    static constexpr int lanes = 4;
+    __m256d v;
+    static Vec all(double a) { return {_mm256_set1_pd(a)}; }
+};
+
+using VecF = Vec<float>;
+using VecD = Vec<double>;
+
+// The exponent is added as an integer, which wraps: the scale must be kept within range.
+constexpr bool scale_saturates = false;
+
+inline __m256i first(VecF, int n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+inline __m256i first(VecD, int n) {
+    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+
+inline VecF load(const float* p) { return {_mm256_loadu_ps(p)}; }
+inline VecD load(const double* p) { return {_mm256_loadu_pd(p)}; }
+inline VecF load_part(const float* p, int n, float fill) {
+    const __m256i m = first(VecF{}, n);
+    return {
+        _mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(p, m), _mm256_castsi256_ps(m))};
+}
+inline VecD load_part(const double* p, int n, double fill) {
+    const __m256i m = first(VecD{}, n);
+    return {
+        _mm256_blendv_pd(_mm256_set1_pd(fill), _mm256_maskload_pd(p, m), _mm256_castsi256_pd(m))};
+}
+inline void store(float* p, VecF a) { _mm256_storeu_ps(p, a.v); }
+inline void store(double* p, VecD a) { _mm256_storeu_pd(p, a.v); }
+inline void store_part(float* p, VecF a, int n) { _mm256_maskstore_ps(p, first(a, n), a.v); }
+inline void store_part(double* p, VecD a, int n) { _mm256_maskstore_pd(p, first(a, n), a.v); }
+
+inline VecF operator+(VecF a, VecF b) { return {_mm256_add_ps(a.v, b.v)}; }
+inline VecD operator+(VecD a, VecD b) { return {_mm256_add_pd(a.v, b.v)}; }
+inline VecF operator-(VecF a, VecF b) { return {_mm256_sub_ps(a.v, b.v)}; }
+inline VecD operator-(VecD a, VecD b) { return {_mm256_sub_pd(a.v, b.v)}; }
+inline VecF operator*(VecF a, VecF b) { return {_mm256_mul_ps(a.v, b.v)}; }
+inline VecD operator*(VecD a, VecD b) { return {_mm256_mul_pd(a.v, b.v)}; }
+inline VecF mul_add(VecF a, VecF b, VecF c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+inline VecD mul_add(VecD a, VecD b, VecD c) { return {_mm256_fmadd_pd(a.v, b.v, c.v)}; }
+
+// The same where the one rounding matters most: vec_portable.hpp pays for it only there.
+inline VecF fused(VecF a, VecF b, VecF c) { return mul_add(a, b, c); }
+inline VecD fused(VecD a, VecD b, VecD c) { return mul_add(a, b, c); }
+
+// max and min of x86 return the second operand if either is NaN: x survives as NaN here ...
+inline VecF at_least(VecF x, VecF low) { return {_mm256_max_ps(low.v, x.v)}; }
+inline VecD at_least(VecD x, VecD low) { return {_mm256_max_pd(low.v, x.v)}; }
+inline VecF at_most(VecF x, VecF high) { return {_mm256_min_ps(high.v, x.v)}; }
+inline VecD at_most(VecD x, VecD high) { return {_mm256_min_pd(high.v, x.v)}; }
+// ... and is passed over here.
+inline VecF larger(VecF top, VecF x) { return {_mm256_max_ps(x.v, top.v)}; }
+inline VecD larger(VecD top, VecD x) { return {_mm256_max_pd(x.v, top.v)}; }
+
+inline bool any_greater(VecF a, VecF b) {
+    return _mm256_movemask_ps(_mm256_cmp_ps(a.v, b.v, _CMP_GT_OQ)) != 0;
+}
+inline bool any_greater(VecD a, VecD b) {
+    return _mm256_movemask_pd(_mm256_cmp_pd(a.v, b.v, _CMP_GT_OQ)) != 0;
+}
+inline bool any_nan(VecF a) {
+    return _mm256_movemask_ps(_mm256_cmp_ps(a.v, a.v, _CMP_UNORD_Q)) != 0;
+}
+inline bool any_nan(VecD a) {
+    return _mm256_movemask_pd(_mm256_cmp_pd(a.v, a.v, _CMP_UNORD_Q)) != 0;
+}
+
+inline VecF zero_where_equal(VecF a, VecF x, VecF y) {
+    return {_mm256_and_ps(a.v, _mm256_cmp_ps(x.v, y.v, _CMP_NEQ_UQ))};
+}
+inline VecD zero_where_equal(VecD a, VecD x, VecD y) {
+    return {_mm256_and_pd(a.v, _mm256_cmp_pd(x.v, y.v, _CMP_NEQ_UQ))};
+}
+
+inline VecF residual(VecF x, VecF c_hi, VecF c_lo, VecF n) {
+    return {_mm256_fmadd_ps(x.v, c_lo.v, _mm256_fmsub_ps(x.v, c_hi.v, n.v))};
+}
+inline VecD residual(VecD x, VecD c_hi, VecD c_lo, VecD n) {
+    return {_mm256_fmadd_pd(x.v, c_lo.v, _mm256_fmsub_pd(x.v, c_hi.v, n.v))};
+}
+
+inline VecF residual(VecF x, VecF c_hi, VecF c_lo, VecF n, VecF more) {
+    return VecF{_mm256_fmsub_ps(x.v, c_hi.v, n.v)} + mul_add(x, c_lo, more);
+}
+inline VecD residual(VecD x, VecD c_hi, VecD c_lo, VecD n, VecD more) {
+    return VecD{_mm256_fmsub_pd(x.v, c_hi.v, n.v)} + mul_add(x, c_lo, more);
+}
+
+// Adding 1.5 * 2^23 (2^52) leaves k in the low bits; the shift drops the rest.
+inline VecF scale(VecF p, VecF k) {
+    const __m256i bits = _mm256_castps_si256(_mm256_add_ps(k.v, _mm256_set1_ps(0x1.8p23f)));
+    return {_mm256_castsi256_ps(
+        _mm256_add_epi32(_mm256_castps_si256(p.v), _mm256_slli_epi32(bits, 23)))};
+}
+inline VecD scale(VecD p, VecD k) {
+    const __m256i bits = _mm256_castpd_si256(_mm256_add_pd(k.v, _mm256_set1_pd(0x1.8p52)));
+    return {_mm256_castsi256_pd(
+        _mm256_add_epi64(_mm256_castpd_si256(p.v), _mm256_slli_epi64(bits, 52)))};
+}
+
+inline VecD widen_low(VecF a) { return {_mm256_cvtps_pd(_mm256_castps256_ps128(a.v))}; }
+inline VecD widen_high(VecF a) { return {_mm256_cvtps_pd(_mm256_extractf128_ps(a.v, 1))}; }
+
+inline VecF load_f16(const uint16_t* p) {
+    return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+}
+inline void store_f16(uint16_t* p, VecF a) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                     _mm256_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+}  // namespace
+}  // namespace fastsoftmax::FASTSOFTMAX_ISA

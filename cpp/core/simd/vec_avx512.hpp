@@ -1,0 +1,117 @@
+// Vec<float> and Vec<double> on AVX-512 (x86-64-v4): vector operations, one instruction or a few.
+// No mathematics; vec_avx2.hpp and vec_portable.hpp offer the same names.
+#pragma once
+
+#include <immintrin.h>
+#include <stdint.h>
+
+namespace fastsoftmax::FASTSOFTMAX_ISA {
+namespace {
+
+template <class T>
+struct Vec;
+
+template <>
+struct Vec<float> {
+    static constexpr int lanes = 16;
+    __m512 v;
+    static Vec all(float a) { return {_mm512_set1_ps(a)}; }
+};
+
+template <>
+struct Vec<double> {
+    static constexpr int lanes = 8;
+    __m512d v;
+    static Vec all(double a) { return {_mm512_set1_pd(a)}; }
+};
+
+using VecF = Vec<float>;
+using VecD = Vec<double>;
+
+// VSCALEF saturates: a scale beyond the exponent range gives infinity or 0, never nonsense.
+constexpr bool scale_saturates = true;
+
+inline __mmask16 first(VecF, int n) { return static_cast<__mmask16>((1u << n) - 1); }
+inline __mmask8 first(VecD, int n) { return static_cast<__mmask8>((1u << n) - 1); }
+
+inline VecF load(const float* p) { return {_mm512_loadu_ps(p)}; }
+inline VecD load(const double* p) { return {_mm512_loadu_pd(p)}; }
+inline VecF load_part(const float* p, int n, float fill) {
+    return {_mm512_mask_loadu_ps(_mm512_set1_ps(fill), first(VecF{}, n), p)};
+}
+inline VecD load_part(const double* p, int n, double fill) {
+    return {_mm512_mask_loadu_pd(_mm512_set1_pd(fill), first(VecD{}, n), p)};
+}
+inline void store(float* p, VecF a) { _mm512_storeu_ps(p, a.v); }
+inline void store(double* p, VecD a) { _mm512_storeu_pd(p, a.v); }
+inline void store_part(float* p, VecF a, int n) { _mm512_mask_storeu_ps(p, first(a, n), a.v); }
+inline void store_part(double* p, VecD a, int n) { _mm512_mask_storeu_pd(p, first(a, n), a.v); }
+
+inline VecF operator+(VecF a, VecF b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline VecD operator+(VecD a, VecD b) { return {_mm512_add_pd(a.v, b.v)}; }
+inline VecF operator-(VecF a, VecF b) { return {_mm512_sub_ps(a.v, b.v)}; }
+inline VecD operator-(VecD a, VecD b) { return {_mm512_sub_pd(a.v, b.v)}; }
+inline VecF operator*(VecF a, VecF b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline VecD operator*(VecD a, VecD b) { return {_mm512_mul_pd(a.v, b.v)}; }
+inline VecF mul_add(VecF a, VecF b, VecF c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+inline VecD mul_add(VecD a, VecD b, VecD c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }
+
+// The same where the one rounding matters most: vec_portable.hpp pays for it only there.
+inline VecF fused(VecF a, VecF b, VecF c) { return mul_add(a, b, c); }
+inline VecD fused(VecD a, VecD b, VecD c) { return mul_add(a, b, c); }
+
+// max and min of x86 return the second operand if either is NaN: x survives as NaN here ...
+inline VecF at_least(VecF x, VecF low) { return {_mm512_max_ps(low.v, x.v)}; }
+inline VecD at_least(VecD x, VecD low) { return {_mm512_max_pd(low.v, x.v)}; }
+inline VecF at_most(VecF x, VecF high) { return {_mm512_min_ps(high.v, x.v)}; }
+inline VecD at_most(VecD x, VecD high) { return {_mm512_min_pd(high.v, x.v)}; }
+// ... and is passed over here.
+inline VecF larger(VecF top, VecF x) { return {_mm512_max_ps(x.v, top.v)}; }
+inline VecD larger(VecD top, VecD x) { return {_mm512_max_pd(x.v, top.v)}; }
+
+inline bool any_greater(VecF a, VecF b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ) != 0; }
+inline bool any_greater(VecD a, VecD b) { return _mm512_cmp_pd_mask(a.v, b.v, _CMP_GT_OQ) != 0; }
+inline bool any_nan(VecF a) { return _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q) != 0; }
+inline bool any_nan(VecD a) { return _mm512_cmp_pd_mask(a.v, a.v, _CMP_UNORD_Q) != 0; }
+
+// `a` where x differs from y (or either is NaN), 0 where they are equal.
+inline VecF zero_where_equal(VecF a, VecF x, VecF y) {
+    return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x.v, y.v, _CMP_NEQ_UQ), a.v)};
+}
+inline VecD zero_where_equal(VecD a, VecD x, VecD y) {
+    return {_mm512_maskz_mov_pd(_mm512_cmp_pd_mask(x.v, y.v, _CMP_NEQ_UQ), a.v)};
+}
+
+// x * (c_hi + c_lo) - n for the n nearest to it: two roundings of results below 1.
+inline VecF residual(VecF x, VecF c_hi, VecF c_lo, VecF n) {
+    return {_mm512_fmadd_ps(x.v, c_lo.v, _mm512_fmsub_ps(x.v, c_hi.v, n.v))};
+}
+inline VecD residual(VecD x, VecD c_hi, VecD c_lo, VecD n) {
+    return {_mm512_fmadd_pd(x.v, c_lo.v, _mm512_fmsub_pd(x.v, c_hi.v, n.v))};
+}
+
+// The same with a small number more.
+inline VecF residual(VecF x, VecF c_hi, VecF c_lo, VecF n, VecF more) {
+    return VecF{_mm512_fmsub_ps(x.v, c_hi.v, n.v)} + mul_add(x, c_lo, more);
+}
+inline VecD residual(VecD x, VecD c_hi, VecD c_lo, VecD n, VecD more) {
+    return VecD{_mm512_fmsub_pd(x.v, c_hi.v, n.v)} + mul_add(x, c_lo, more);
+}
+
+// p * 2^k for integer-valued k.
+inline VecF scale(VecF p, VecF k) { return {_mm512_scalef_ps(p.v, k.v)}; }
+inline VecD scale(VecD p, VecD k) { return {_mm512_scalef_pd(p.v, k.v)}; }
+
+inline VecD widen_low(VecF a) { return {_mm512_cvtps_pd(_mm512_castps512_ps256(a.v))}; }
+inline VecD widen_high(VecF a) { return {_mm512_cvtps_pd(_mm512_extractf32x8_ps(a.v, 1))}; }
+
+inline VecF load_f16(const uint16_t* p) {
+    return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+}
+inline void store_f16(uint16_t* p, VecF a) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+}  // namespace
+}  // namespace fastsoftmax::FASTSOFTMAX_ISA

@@ -1,0 +1,176 @@
+// Vec<float> and Vec<double> in GNU vectors of 16 bytes: SSE2, NEON and whatever else there is.
+// No mathematics, no intrinsics. See vec_avx512.hpp.
+#pragma once
+
+#include <stdint.h>
+#include <string.h>
+
+#include "half.hpp"
+
+namespace fastsoftmax::FASTSOFTMAX_ISA {
+namespace {
+
+template <class T>
+struct Vec {
+    typedef T Native __attribute__((vector_size(16)));
+    static constexpr int lanes = 16 / sizeof(T);
+    Native v;
+    static Vec all(T a) { return {Native{} + a}; }
+};
+
+using VecF = Vec<float>;
+using VecD = Vec<double>;
+
+constexpr bool scale_saturates = false;
+
+template <class T>
+inline Vec<T> load(const T* p) {
+    Vec<T> a;
+    memcpy(&a.v, p, sizeof a.v);
+    return a;
+}
+template <class T>
+inline Vec<T> load_part(const T* p, int n, T fill) {
+    Vec<T> a = Vec<T>::all(fill);
+    for (int i = 0; i < n; ++i) a.v[i] = p[i];
+    return a;
+}
+template <class T>
+inline void store(T* p, Vec<T> a) {
+    memcpy(p, &a.v, sizeof a.v);
+}
+template <class T>
+inline void store_part(T* p, Vec<T> a, int n) {
+    for (int i = 0; i < n; ++i) p[i] = a.v[i];
+}
+
+template <class T>
+inline Vec<T> operator+(Vec<T> a, Vec<T> b) {
+    return {a.v + b.v};
+}
+template <class T>
+inline Vec<T> operator-(Vec<T> a, Vec<T> b) {
+    return {a.v - b.v};
+}
+template <class T>
+inline Vec<T> operator*(Vec<T> a, Vec<T> b) {
+    return {a.v * b.v};
+}
+
+// Two roundings where the machine has no fused multiply-add: good enough for a polynomial.
+template <class T>
+inline Vec<T> mul_add(Vec<T> a, Vec<T> b, Vec<T> c) {
+#ifdef __FP_FAST_FMA
+    for (int i = 0; i < Vec<T>::lanes; ++i) {
+        if constexpr (sizeof(T) == 4)
+            c.v[i] = __builtin_fmaf(a.v[i], b.v[i], c.v[i]);
+        else
+            c.v[i] = __builtin_fma(a.v[i], b.v[i], c.v[i]);
+    }
+    return c;
+#else
+    return a * b + c;
+#endif
+}
+
+template <class T>
+inline Vec<T> at_least(Vec<T> x, Vec<T> low) {
+    return {low.v > x.v ? low.v : x.v};
+}
+template <class T>
+inline Vec<T> at_most(Vec<T> x, Vec<T> high) {
+    return {high.v < x.v ? high.v : x.v};
+}
+template <class T>
+inline Vec<T> larger(Vec<T> top, Vec<T> x) {
+    return {x.v > top.v ? x.v : top.v};
+}
+
+template <class Mask>
+inline bool any(Mask m) {
+    uint64_t half[2];
+    memcpy(half, &m, 16);
+    return (half[0] | half[1]) != 0;
+}
+template <class T>
+inline bool any_greater(Vec<T> a, Vec<T> b) {
+    return any(a.v > b.v);
+}
+template <class T>
+inline bool any_nan(Vec<T> a) {
+    return any(a.v != a.v);
+}
+
+template <class T>
+inline Vec<T> zero_where_equal(Vec<T> a, Vec<T> x, Vec<T> y) {
+    return {x.v == y.v ? typename Vec<T>::Native{} : a.v};
+}
+
+inline VecD widen_low(VecF a) { return {VecD::Native{a.v[0], a.v[1]}}; }
+inline VecD widen_high(VecF a) { return {VecD::Native{a.v[2], a.v[3]}}; }
+inline VecF narrow(VecD low, VecD high) {
+    return {VecF::Native{static_cast<float>(low.v[0]), static_cast<float>(low.v[1]),
+                         static_cast<float>(high.v[0]), static_cast<float>(high.v[1])}};
+}
+
+// With one rounding, if the machine has a type wide enough: not for float64.
+inline VecF fused(VecF a, VecF b, VecF c) {
+#ifdef __FP_FAST_FMA
+    return mul_add(a, b, c);
+#else
+    return narrow(widen_low(a) * widen_low(b) + widen_low(c),
+                  widen_high(a) * widen_high(b) + widen_high(c));
+#endif
+}
+inline VecD fused(VecD a, VecD b, VecD c) { return mul_add(a, b, c); }
+
+#ifdef __FP_FAST_FMA
+template <class T>
+inline Vec<T> residual(Vec<T> x, Vec<T> c_hi, Vec<T> c_lo, Vec<T> n, Vec<T> more) {
+    return mul_add(x, c_hi, Vec<T>{-n.v}) + mul_add(x, c_lo, more);
+}
+#else
+// x * c_hi needs all its digits: in float64 for float32 (a plain product gives 521 ULP at scale
+// 100), by Dekker's splitting for float64.
+inline VecF residual(VecF x, VecF c_hi, VecF c_lo, VecF n, VecF more) {
+    const VecD low =
+        (widen_low(x) * (widen_low(c_hi) + widen_low(c_lo)) - widen_low(n)) + widen_low(more);
+    const VecD high =
+        (widen_high(x) * (widen_high(c_hi) + widen_high(c_lo)) - widen_high(n)) + widen_high(more);
+    return narrow(low, high);
+}
+inline VecD residual(VecD x, VecD c_hi, VecD c_lo, VecD n, VecD more) {
+    const VecD split = VecD::all(0x1p27 + 1);
+    const VecD xs = x * split, cs = c_hi * split;
+    const VecD x1 = xs - (xs - x), x2 = x - x1, c1 = cs - (cs - c_hi), c2 = c_hi - c1;
+    const VecD product = x * c_hi;
+    const VecD error = ((x1 * c1 - product) + x1 * c2 + x2 * c1) + x2 * c2;
+    return (product - n) + (error + (x * c_lo + more));
+}
+#endif
+template <class T>
+inline Vec<T> residual(Vec<T> x, Vec<T> c_hi, Vec<T> c_lo, Vec<T> n) {
+    return residual(x, c_hi, c_lo, n, Vec<T>::all(0));
+}
+
+// Adding 1.5 * 2^23 (2^52) leaves k in the low bits; the shift drops the rest.
+inline VecF scale(VecF p, VecF k) {
+    typedef uint32_t Bits __attribute__((vector_size(16)));
+    const VecF::Native shifted = k.v + 0x1.8p23f;
+    return {(VecF::Native)((Bits)p.v + ((Bits)shifted << 23))};
+}
+inline VecD scale(VecD p, VecD k) {
+    typedef uint64_t Bits __attribute__((vector_size(16)));
+    const VecD::Native shifted = k.v + 0x1.8p52;
+    return {(VecD::Native)((Bits)p.v + ((Bits)shifted << 52))};
+}
+
+inline VecF load_f16(const uint16_t* p) {
+    return {VecF::Native{from_f16(p[0]), from_f16(p[1]), from_f16(p[2]), from_f16(p[3])}};
+}
+inline void store_f16(uint16_t* p, VecF a) {
+    for (int i = 0; i < 4; ++i) p[i] = to_f16(a.v[i]);
+}
+
+}  // namespace
+}  // namespace fastsoftmax::FASTSOFTMAX_ISA

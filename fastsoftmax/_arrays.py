@@ -1,0 +1,345 @@
+"""From what a caller hands in to the normal form of `_typing.Call`, with every refusal on the way.
+
+The only Python file that knows dtypes, axes, strides and overlap. No arithmetic on the data.
+"""
+
+from __future__ import annotations
+
+import sys
+from operator import index
+from typing import Any, Final, NamedTuple, TypeVar, cast
+
+import numpy as np
+
+from fastsoftmax._typing import Array, AxisLike, Call, Mask
+
+
+class Unset:
+    """The type of `UNSET`, an argument that was not given."""
+
+    def __repr__(self) -> str:
+        return "<not given>"
+
+
+UNSET: Final = Unset()
+_A = TypeVar("_A", Array, Mask)
+
+_NATIVE = frozenset("efd")
+_TEMPERATURES = {"f": (1e-24, 1e24), "d": (1e-270, 1e270)}
+"""log2(e) / temperature is used as a sum of two numbers, which must both be normal."""
+
+
+def _is_bfloat16(dtype: np.dtype[Any]) -> bool:
+    # Known by name, so that ml_dtypes need not be imported (nor be there).
+    return dtype.kind == "V" and dtype.itemsize == 2 and dtype.name == "bfloat16"
+
+
+def is_float(dtype: np.dtype[Any]) -> bool:
+    """Whether the dtype is one that the backends compute on: half types, float32, float64."""
+    return dtype.char in _NATIVE or _is_bfloat16(dtype)
+
+
+def compute_dtype(out: np.dtype[Any]) -> np.dtype[Any]:
+    """The type that arithmetic runs in for a result of type `out`."""
+    return np.dtype(np.float64 if out.char == "d" else np.float32)
+
+
+def _no_dtype(name: str, dtype: np.dtype[Any]) -> TypeError:
+    later = dtype.kind == "c" or dtype.char == "g"
+    why = "is not supported yet" if later else "is not a type of numbers to take exponentials of"
+    return TypeError(
+        f"{name} has dtype {dtype}, which {why}; float16, bfloat16, float32, float64, integers "
+        "and bool are accepted"
+    )
+
+
+def _from_torch(x: Any) -> Array:
+    torch = sys.modules["torch"]
+    if x.requires_grad:
+        raise TypeError(
+            "x is a torch tensor that requires grad; NumPy functions cannot follow gradients: "
+            "pass x.detach(), or use fastsoftmax.torch"
+        )
+    if x.device.type != "cpu":
+        raise TypeError(f"x is a torch tensor on device {x.device}; move it with x.cpu()")
+    if x.dtype is torch.bfloat16:
+        import ml_dtypes
+
+        return cast(Array, x.view(torch.int16).numpy().view(ml_dtypes.bfloat16))
+    return cast(Array, x.resolve_conj().resolve_neg().numpy())
+
+
+def _check_interface(x: Any) -> None:
+    """Refuse a buffer shorter than its `__array_interface__` says: NumPy reads past its end."""
+    said = getattr(x, "__array_interface__", None)
+    if not isinstance(said, dict) or isinstance(said.get("data"), tuple):
+        return
+    buffer = x if said.get("data") is None else said["data"]
+    np.ndarray(said["shape"], said["typestr"], buffer, said.get("offset", 0), said.get("strides"))
+
+
+def as_array(x: Any, name: str) -> Array:
+    """A plain ndarray of whatever array-like was handed in, without a copy where possible."""
+    if type(x) is np.ndarray:
+        return x
+    if "torch" in sys.modules and isinstance(x, sys.modules["torch"].Tensor):
+        return _from_torch(x)
+    try:
+        if (
+            hasattr(x, "__dlpack__")
+            and not hasattr(x, "__array__")
+            and not isinstance(x, np.ndarray)
+        ):
+            return np.from_dlpack(x)
+        _check_interface(x)
+        return np.asarray(x)
+    except (ValueError, TypeError, BufferError, RuntimeError) as error:
+        raise type(error)(f"{name} cannot be made an array: {error}") from error
+
+
+def _as_floats(x: Any, name: str) -> Array:
+    array = as_array(x, name)
+    dtype = array.dtype
+    if is_float(dtype):
+        return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
+    if dtype.kind in "iub":
+        return array.astype(np.float64)
+    raise _no_dtype(name, dtype)
+
+
+def _result_dtype(x: Array, dtype: Any) -> np.dtype[Any]:
+    if dtype is None:
+        return x.dtype
+    try:
+        wanted = np.dtype(dtype)
+    except TypeError as error:
+        if dtype != "bfloat16":
+            raise TypeError(f"dtype {dtype!r} is not a NumPy dtype: {error}") from None
+        import ml_dtypes
+
+        wanted = np.dtype(ml_dtypes.bfloat16)
+    if not is_float(wanted):
+        raise TypeError(f"dtype must be float16, bfloat16, float32 or float64, not {wanted}")
+    native: np.dtype[Any] = wanted.newbyteorder("=")
+    return native
+
+
+def normalize_axes(
+    axis: AxisLike | Unset, dim: AxisLike | Unset, default: AxisLike, ndim: int
+) -> tuple[int, ...]:
+    """Sorted, unique, non-negative axes from `axis=` or its alias `dim=`; None means all."""
+    if isinstance(axis, Unset):
+        axis = default if isinstance(dim, Unset) else dim
+    elif not isinstance(dim, Unset):
+        raise TypeError(f"axis={axis!r} and dim={dim!r} are the same argument; give one of them")
+    if axis is None:
+        return tuple(range(ndim))
+    given = axis if isinstance(axis, tuple) else (axis,)
+    axes = []
+    for one in given:
+        try:
+            position = index(one)
+        except TypeError:
+            raise TypeError(f"axis must be an int, a tuple of ints or None, not {axis!r}") from None
+        if isinstance(one, bool):
+            raise TypeError(f"axis must be an int, a tuple of ints or None, not {axis!r}")
+        if not -ndim <= position < ndim:
+            raise np.exceptions.AxisError(
+                f"axis {position} is out of bounds for an array of dimension {ndim}"
+            )
+        axes.append(position % ndim)
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"axis {axis!r} names an axis twice")
+    return tuple(sorted(axes))
+
+
+def _mask(x: Any, where: Any, shape: tuple[int, ...]) -> Mask | None:
+    hidden = x.mask if isinstance(x, np.ma.MaskedArray) else np.ma.nomask
+    if where is None and hidden is np.ma.nomask:
+        return None
+    mask = np.ones((), np.bool_) if where is None else as_array(where, "where")
+    if mask.dtype != np.bool_:
+        raise TypeError(f"where must be of bool, not {mask.dtype}")
+    try:
+        mask = np.broadcast_to(mask, shape)
+    except ValueError:
+        raise ValueError(
+            f"where has shape {mask.shape}, which does not broadcast to x's shape {shape}"
+        ) from None
+    if hidden is not np.ma.nomask:
+        mask = mask & ~np.broadcast_to(hidden, shape)
+    return mask
+
+
+def kept_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape with the class axes at length 1."""
+    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+
+
+def _reduced_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(n for i, n in enumerate(shape) if i not in axes)
+
+
+def _temperature(
+    temperature: Any, shape: tuple[int, ...], axes: tuple[int, ...], dtype: np.dtype[Any]
+) -> float | Array:
+    if type(temperature) is float and temperature == 1.0:
+        return 1.0
+    given = as_array(temperature, "temperature")
+    if given.dtype.kind not in "fiu" and not is_float(given.dtype):
+        raise TypeError(
+            f"temperature must be a real number or an array of them, not of dtype {given.dtype}"
+        )
+    values = given.astype(np.float64)
+    lowest, highest = _TEMPERATURES[compute_dtype(dtype).char]
+    bad = ~((values >= lowest) & (values <= highest))
+    if bad.any():
+        first = values[bad].flat[0]
+        raise ValueError(
+            f"temperature must be finite and positive, from {lowest:g} to {highest:g} for "
+            f"{compute_dtype(dtype)}, not {first!r}"
+        )
+    if values.ndim == 0:
+        return float(values)
+    kept, reduced = kept_shape(shape, axes), _reduced_shape(shape, axes)
+    if values.shape not in (kept, reduced):
+        raise ValueError(
+            f"temperature has shape {values.shape}; it must be a scalar or one number per row: "
+            f"shape {reduced} or {kept} for x of shape {shape} and class axes {axes}"
+        )
+    return values.reshape(kept)
+
+
+def _result(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], like: Array | None) -> Array:
+    if out is None:
+        return (
+            np.empty(shape, dtype)
+            if like is None
+            else np.empty_like(like, dtype=dtype, subok=False)
+        )
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a NumPy array, not {type(out).__name__}")
+    if out.shape != shape:
+        raise ValueError(f"out has shape {out.shape}, but the result has shape {shape}")
+    if out.dtype != dtype:
+        raise ValueError(f"out has dtype {out.dtype}, but the result has dtype {dtype}")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only")
+    return out
+
+
+def _same_memory(a: Array, b: Array) -> bool:
+    return (
+        a.__array_interface__["data"][0] == b.__array_interface__["data"][0]
+        and a.shape == b.shape
+        and a.strides == b.strides
+        and a.dtype == b.dtype
+    )
+
+
+def _apart(a: _A, out: Array) -> _A:
+    """`a`, or its copy if writing to `out` would change it before it is read."""
+    return a.copy() if np.may_share_memory(a, out) else a
+
+
+def _disjoint(call: Call) -> Call:
+    """The call with every input copied that `out` overlaps, but for x as the very same memory."""
+    x, out, where = call.x, call.out, call.where
+    return call._replace(
+        x=x if _same_memory(x, out) else _apart(x, out),
+        where=None if where is None else _apart(where, out),
+    )
+
+
+class Shaped(NamedTuple):
+    """What is known of a call before its result: x of one dimension or more, and its axes."""
+
+    x: Array
+    scalar: bool
+    axes: tuple[int, ...]
+    where: Mask | None
+    dtype: np.dtype[Any]
+
+
+def _shaped(
+    x: Any,
+    axis: AxisLike | Unset,
+    dim: AxisLike | Unset,
+    default: AxisLike,
+    where: Any,
+    dtype: Any,
+) -> Shaped:
+    array = _as_floats(x, "x")
+    mask = _mask(x, where, array.shape)
+    scalar = array.ndim == 0
+    if scalar:  # a single number is a row of one class
+        array = array.reshape(1)
+        mask = None if mask is None else mask.reshape(1)
+    axes = normalize_axes(axis, dim, default, array.ndim)
+    return Shaped(array, scalar, axes, mask, _result_dtype(array, dtype))
+
+
+def elementwise(
+    x: Any,
+    axis: AxisLike | Unset,
+    dim: AxisLike | Unset,
+    out: Any,
+    dtype: Any,
+    where: Any,
+    temperature: Any,
+    threads: int,
+) -> tuple[Call, Array]:
+    """The call of an operation whose result has x's shape, and that result."""
+    array, scalar, axes, mask, kind = _shaped(x, axis, dim, -1, where, dtype)
+    shape = () if scalar else array.shape
+    scale = _temperature(temperature, array.shape, axes, kind)
+    result = _result(out, shape, kind, None if scalar else array)
+    plain = result.view(np.ndarray)
+    call = Call(array, plain.reshape(1) if scalar else plain, axes, mask, scale, threads)
+    return (call if out is None else _disjoint(call)), result
+
+
+class Reduction(NamedTuple):
+    """The call of an operation that takes the class axes away, and its results."""
+
+    call: Call
+    weights: Array | None
+    sign_kept: Array | None
+    result: Array
+    sign: Array | None
+
+
+def reduction(
+    x: Any,
+    axis: AxisLike | Unset,
+    dim: AxisLike | Unset,
+    keepdims: bool,
+    weights: Any,
+    return_sign: bool,
+    where: Any,
+    dtype: Any,
+    out: Any,
+    threads: int,
+) -> Reduction:
+    """Normal form of `logsumexp`: `out` of the call has x's dimensions, the class axes at 1."""
+    array, scalar, axes, mask, kind = _shaped(x, axis, dim, None, where, dtype)
+    kept = kept_shape(array.shape, axes)
+    shape = () if scalar else kept if keepdims else _reduced_shape(array.shape, axes)
+    factors = None if weights is None else _weights(weights, array.shape, compute_dtype(kind))
+    if factors is not None:  # a weight of 0 takes its class out, even where x is inf or NaN
+        mask = factors != 0 if mask is None else mask & (factors != 0)
+    result = _result(out, shape, kind, None)
+    sign = np.empty(shape, kind) if return_sign else None
+    call = Call(array, result.view(np.ndarray).reshape(kept), axes, mask, 1.0, threads)
+    call = call if out is None else _disjoint(call)
+    return Reduction(call, factors, None if sign is None else sign.reshape(kept), result, sign)
+
+
+def _weights(weights: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    factors = _as_floats(weights, "b").astype(dtype, copy=True)
+    try:
+        return np.broadcast_to(factors, shape)
+    except ValueError:
+        raise ValueError(
+            f"b has shape {factors.shape}, which does not broadcast to x's shape {shape}"
+        ) from None

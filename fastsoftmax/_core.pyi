@@ -1,0 +1,39 @@
+# The extension module built from cpp/bindings/module.cpp; only fastsoftmax.backends._cpp uses it.
+from fastsoftmax._typing import Array, Mask
+
+class Target:
+    @property
+    def name(self) -> str: ...
+
+def targets() -> dict[str, str | None]: ...
+def target(name: str) -> Target: ...
+def exp(target: Target, x: Array) -> Array: ...
+def softmax(
+    target: Target,
+    x: Array,
+    out: Array,
+    axes: tuple[int, ...],
+    where: Mask | None,
+    temperature: float | Array,
+    threads: int,
+) -> None: ...
+def log_softmax(
+    target: Target,
+    x: Array,
+    out: Array,
+    axes: tuple[int, ...],
+    where: Mask | None,
+    temperature: float | Array,
+    threads: int,
+) -> None: ...
+def logsumexp(
+    target: Target,
+    x: Array,
+    out: Array,
+    axes: tuple[int, ...],
+    where: Mask | None,
+    temperature: float | Array,
+    threads: int,
+    weights: Array | None,
+    sign: Array | None,
+) -> None: ...

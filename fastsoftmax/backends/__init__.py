@@ -1,0 +1,1 @@
+"""One module per backend, imported by name when first asked for. None imports another."""

@@ -1,0 +1,70 @@
+"""The C++ core as a backend: the only Python file that imports `_core`. No arithmetic here."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from fastsoftmax._typing import Array, Call
+
+if TYPE_CHECKING:
+    from fastsoftmax import _core
+
+
+def _load() -> tuple[ModuleType | None, str | None]:
+    try:
+        return import_module("fastsoftmax._core"), None
+    except ImportError as error:  # for one, a source tree that was never built
+        return None, f"the extension module does not load ({error}); pip install ."
+
+
+_module, _missing = _load()
+if _module is not None:
+    _core = _module
+
+
+def reason() -> str | None:
+    """Why the core cannot run here, or None."""
+    return _missing
+
+
+def variants() -> dict[str, str | None]:
+    """The core's instruction sets, best first, each with the reason against it or None."""
+    return _core.targets() if _missing is None else {}
+
+
+def load(variant: str | None) -> CppBackend:
+    """The core on one instruction set: `variant`, else `FASTSOFTMAX_ISA`, else the best."""
+    if variant is not None:
+        return CppBackend(variant)
+    forced = os.environ.get("FASTSOFTMAX_ISA")
+    if not forced:
+        return CppBackend(next(name for name, why in variants().items() if why is None))
+    if forced not in variants():
+        known = ", ".join(variants())
+        raise ValueError(f"FASTSOFTMAX_ISA={forced!r} is unknown; there is {known}")
+    if (why := variants()[forced]) is not None:
+        raise ValueError(f"FASTSOFTMAX_ISA={forced!r} cannot run here: {why}")
+    return CppBackend(forced)
+
+
+class CppBackend:
+    """The operations of the C++ core on one instruction set."""
+
+    def __init__(self, variant: str) -> None:
+        self.name = f"cpp:{variant}"
+        self._target = _core.target(variant)
+
+    def softmax(self, call: Call) -> None:
+        """See `fastsoftmax.softmax`."""
+        _core.softmax(self._target, *call)
+
+    def log_softmax(self, call: Call) -> None:
+        """See `fastsoftmax.log_softmax`."""
+        _core.log_softmax(self._target, *call)
+
+    def logsumexp(self, call: Call, weights: Array | None, sign: Array | None) -> None:
+        """See `fastsoftmax.logsumexp`."""
+        _core.logsumexp(self._target, *call, weights, sign)

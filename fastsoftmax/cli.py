@@ -1,0 +1,331 @@
+"""The command `fastsoftmax`: arguments in, exit code out. What it does is done elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+import fastsoftmax as fs
+from fastsoftmax import _registry
+from fastsoftmax._truth import OPERATIONS, available
+
+_T = TypeVar("_T")
+
+_EPILOG = """\
+examples:
+  fastsoftmax info                 what was found here, and what a call would use
+  fastsoftmax selftest             is every backend right on this machine?
+  fastsoftmax demo                 what comes next in Python source code?
+  fastsoftmax bench                how fast is it here?
+"""
+
+_SELFTEST = """\
+Compare every backend and instruction set that can run here with a wider reference: errors in ULP
+against the promised bounds, NaN and infinities, sums of 1, and the same bits on one and two
+threads. The exit code is 0 if every promise is kept, else 1.
+"""
+
+_DEMO = """\
+Read the Python standard library's own source files, count which token follows which, turn real
+places in them into scores for every possible next token, and let softmax say what comes next.
+Then time every backend on the whole batch and compare it with a wider reference.
+"""
+
+_BENCH = """\
+Time every backend on a grid of batch sizes and class counts. Results are checked before they are
+timed; a wrong one ends the run with exit code 1. Ctrl-C prints what is done so far.
+"""
+
+_BENCH_EPILOG = """\
+examples:
+  fastsoftmax bench --quick
+  fastsoftmax bench --op all --batch 1 --classes 1000,128256 --threads 1
+  fastsoftmax bench --backend cpp:avx2,numpy --dtype float64 --seconds 3 --json result.json
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Answers a wrong argument with one line instead of the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _whole(text: str) -> int:
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return seconds
+
+
+def _new_file(text: str) -> Path:
+    # Refused now rather than after the measurement.
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a file in a folder that exists")
+    return path
+
+
+def _list_of(one: Callable[[str], _T]) -> Callable[[str], list[_T]]:
+    """A parser of comma-separated values, each kept once."""
+
+    def parse(text: str) -> list[_T]:
+        return list(dict.fromkeys(one(part.strip()) for part in text.split(",")))
+
+    return parse
+
+
+def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """A parser of comma-separated names out of `known`, or "all"."""
+
+    def one(text: str) -> str:
+        if text not in known:
+            raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(known)}, all")
+        return text
+
+    return lambda text: list(known) if text == "all" else _list_of(one)(text)
+
+
+def _backend(text: str) -> str:
+    try:
+        return _registry.resolve(text).name
+    except fs.BackendUnavailable as error:
+        why = str(error).partition("\n")[0]
+        usable = ", ".join(fs.backends())
+        raise argparse.ArgumentTypeError(f"{why}; usable here: {usable}") from None
+
+
+def _backends(text: str) -> list[str]:
+    return list(fs.backends()) if text == "all" else _list_of(_backend)(text)
+
+
+def _thread_count(text: str) -> int:
+    try:
+        count = fs.get_num_threads() if text == "max" else _whole(text)
+        with fs.threads(count):
+            return count
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    if arguments.json:
+        print(json.dumps(fs.info(), indent=2))
+    else:
+        fs.show_config()
+    return 0
+
+
+def _selftest(arguments: argparse.Namespace) -> int:
+    from fastsoftmax import selftest
+
+    return selftest.run(arguments.backend)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from fastsoftmax import demo
+
+    return demo.run(
+        arguments.vocabulary,
+        arguments.contexts,
+        arguments.seed,
+        arguments.backend,
+        arguments.threads,
+    )
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from fastsoftmax import bench
+
+    return bench.run(
+        bench.grid(
+            arguments.op, arguments.dtype, arguments.batch, arguments.classes, arguments.threads
+        ),
+        [bench.Backend(name) for name in arguments.backend],
+        arguments.seconds,
+        arguments.json,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="fastsoftmax",
+        description="Softmax on the CPU: look at, check and time this installation.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"fastsoftmax {fs.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="command", required=True)
+
+    def command(
+        name: str,
+        run: Callable[[argparse.Namespace], int],
+        summary: str,
+        text: str,
+        epilog: str = "",
+    ) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = commands.add_parser(
+            name,
+            help=summary,
+            description=text,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        added.set_defaults(run=run)
+        return added
+
+    def backends(to: argparse.ArgumentParser) -> None:
+        to.add_argument(
+            "--backend",
+            type=_backends,
+            default="all",
+            metavar="NAMES",
+            help="comma-separated, from those that `fastsoftmax info` calls usable (default: all)",
+        )
+
+    def threads(to: argparse.ArgumentParser) -> None:
+        to.add_argument(
+            "--threads",
+            type=_list_of(_thread_count),
+            default="1,max",
+            metavar="COUNTS",
+            help="numbers of threads; max is what a call would use (default: 1,max)",
+        )
+
+    about = "Show version, instruction sets, threads and backends, each with the reason."
+    info = command("info", _info, "what was found on this machine and what is used", about)
+    info.add_argument("--json", action="store_true", help="print it as JSON")
+
+    selftest = command("selftest", _selftest, "check every backend against the truth", _SELFTEST)
+    backends(selftest)
+
+    demo = command("demo", _demo, "predict the next token of real Python source code", _DEMO)
+    demo.add_argument(
+        "--vocabulary",
+        type=_whole,
+        default=32768,
+        metavar="N",
+        help="number of classes: the most frequent tokens (default: 32768)",
+    )
+    demo.add_argument(
+        "--contexts",
+        type=_whole,
+        default=64,
+        metavar="N",
+        help="number of rows: places in the source code (default: 64)",
+    )
+    demo.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="other places for another number (default: 0)",
+    )
+    backends(demo)
+    threads(demo)
+
+    bench = command("bench", _bench, "time every backend on a grid of sizes", _BENCH, _BENCH_EPILOG)
+    bench.add_argument(
+        "--op",
+        type=_names(OPERATIONS),
+        default="softmax",
+        metavar="NAMES",
+        help=f"{', '.join(OPERATIONS)} or all (default: softmax)",
+    )
+    bench.add_argument(
+        "--batch",
+        type=_list_of(_whole),
+        default="1,32,1024",
+        metavar="SIZES",
+        help="numbers of rows (default: 1,32,1024)",
+    )
+    bench.add_argument(
+        "--classes",
+        type=_list_of(_whole),
+        default="10,1000,32000",
+        metavar="SIZES",
+        help="numbers of classes (default: 10,1000,32000)",
+    )
+    bench.add_argument(
+        "--dtype",
+        type=_names(available()),
+        default="float32",
+        metavar="NAMES",
+        help=f"{', '.join(available())} or all (default: float32)",
+    )
+    backends(bench)
+    threads(bench)
+    pace = bench.add_mutually_exclusive_group()
+    pace.add_argument(
+        "--seconds",
+        type=_seconds,
+        default="1.2",
+        metavar="S",
+        help="time for the samples of one case, shared by the backends (default: 1.2)",
+    )
+    pace.add_argument(
+        "--quick",
+        dest="seconds",
+        action="store_const",
+        const=0.1,
+        help="0.1 seconds a case: a first look, with wider quartiles",
+    )
+    bench.add_argument(
+        "--json",
+        type=_new_file,
+        metavar="FILE",
+        help="write what was measured, and the machine, to FILE",
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments, by default those of the process.
+
+    Returns
+    -------
+    int
+        The exit code: 0; 1 if a check failed; 2 for wrong arguments (raised as `SystemExit`, as
+        argparse does); 130 after Ctrl-C.
+    """
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    if run is not _info:
+        try:
+            fs.get_num_threads()
+        except ValueError as error:
+            parser.error(str(error))
+    try:
+        code = run(arguments)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print("fastsoftmax: interrupted", file=sys.stderr)
+        return 130
+    except (MemoryError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            # The reader (head, less) has left; Python must not try to flush to it at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        print(f"fastsoftmax: {error or type(error).__name__}", file=sys.stderr)
+        return 1

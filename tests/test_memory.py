@@ -1,0 +1,94 @@
+"""No kernel touches memory beyond its arrays: rows that begin and end at pages that fault.
+
+A fault kills the process, so each backend sweeps in a child: this file run as a program.
+AddressSanitizer would not do, for it does not see masked loads.
+"""
+
+import ctypes
+import mmap
+import subprocess
+import sys
+from itertools import product
+
+import numpy as np
+
+import fastsoftmax as fs
+
+PAGE = mmap.PAGESIZE
+PROT_NONE = 0
+ROWS = 3
+
+
+class Fenced:
+    """Memory between two pages that must not be touched."""
+
+    def __init__(self, pages):
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        self.memory = mmap.mmap(-1, (pages + 2) * PAGE)
+        self.base = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+        self.bytes = pages * PAGE
+        for fence in (0, pages + 1):
+            if libc.mprotect(self.base + fence * PAGE, PAGE, PROT_NONE) != 0:
+                raise OSError(ctypes.get_errno(), "mprotect")
+
+    def array(self, shape, dtype, *, at_end):
+        """An array whose last byte, or first, is next to a fence."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        start = self.base + PAGE + (self.bytes - size if at_end else 0)
+        return np.frombuffer((ctypes.c_char * size).from_address(start), dtype).reshape(shape)
+
+
+def sweep(backend):
+    """Every K up to 130, on both axes, alone and in a batch, plain and masked, in and out."""
+    fences = [Fenced(2) for _ in range(4)]
+    rng = np.random.default_rng()
+    functions = (fs.softmax, fs.log_softmax, fs.logsumexp)
+    for dtype, classes in product((np.float32, np.float64, np.float16), range(1, 131)):
+        for rows, at_end, axis in product((1, ROWS), (False, True), (0, 1)):
+            shape = (rows, classes) if axis else (classes, rows)
+            x, out, mask, few = (
+                fence.array(size, kind, at_end=at_end)
+                for fence, size, kind in zip(
+                    fences,
+                    (shape, shape, shape, (rows,)),
+                    (dtype, dtype, np.bool_, dtype),
+                    strict=True,
+                )
+            )
+            x[...] = rng.normal(0, 3, shape)
+            mask[...] = rng.random(shape) < 0.7
+            plain, shown = x.copy(), mask.copy()
+            for function in functions:
+                into = few if function is fs.logsumexp else out
+                for given in ({}, {"where": mask}):
+                    function(x, axis, out=into, backend=backend, **given)
+                    masked = {"where": shown} if given else {}
+                    wanted = function(plain, axis, backend=backend, **masked)
+                    if backend != "numpy":  # whose bits depend on alignment
+                        assert into.tobytes() == wanted.tobytes(), (function, dtype, shape, axis)
+            fs.softmax(x, axis, out=x, backend=backend)
+
+
+def test_nothing_beyond_the_arrays_is_touched(backend):
+    child = subprocess.run(
+        [sys.executable, __file__, backend], capture_output=True, text=True, timeout=300
+    )
+    assert child.returncode == 0, f"exit code {child.returncode}\n{child.stderr}"
+
+
+def test_the_fence_kills():
+    child = subprocess.run(
+        [sys.executable, __file__, "trespass"], capture_output=True, text=True, timeout=60
+    )
+    assert child.returncode < 0
+
+
+def trespass():
+    """Read one element too far: proof that the sweep can fail."""
+    x = Fenced(1).array((8,), np.float32, at_end=True)
+    np.lib.stride_tricks.as_strided(x, (9,), (4,)).sum()
+
+
+if __name__ == "__main__":
+    trespass() if sys.argv[1] == "trespass" else sweep(sys.argv[1])
