@@ -24,8 +24,8 @@ struct Columns {
     int n = 0;  // columns in use
     T max[L], t_hi[L], t_lo[L];
     Shift<T> shift;
-    Vec<T> offset;   // for `shift`: subtracted from x where its maximum is out of reach, else 0
-    Below<T> below;  // for the logarithms
+    Vec<T> offset;   // subtracted from x where its maximum is out of reach, else 0
+    Below<T> below;  // for the logarithms: relative to the maximum of x - offset
 
     void prepare(Row row, const Axis& step, Vec<T> maxima, int columns) {
         n = columns;
@@ -42,7 +42,7 @@ struct Columns {
             floor[i] = (shift_of[i] + Limits<T>::lowest) / c.c_hi;
             ceiling[i] = (shift_of[i] + Limits<T>::highest) / c.c_hi;
             c_hi[i] = c.c_hi, c_lo[i] = c.c_lo, t_hi[i] = c.t_hi, t_lo[i] = c.t_lo;
-            finite[i] = is_finite(max[i]) ? max[i] : 0;
+            finite[i] = is_finite(max[i]) ? max[i] - offsets[i] : 0;
             lowest[i] = finite[i] + Below<T>::lowest(c);
             if (i + 1 < n) advance(row, step, 1);
         }
@@ -127,7 +127,7 @@ inline void column_stripe(const Job& job, Row row, int count, const Axis& step) 
                 }
                 sums[u].rest.add(tree(e));
             } else {
-                add_split(sums[u], x(k, u), c.below, load(c.max));
+                add_split(sums[u], x(k, u) - c.offset, c.below, c.below.max);
             }
         }
 

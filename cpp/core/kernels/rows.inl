@@ -124,16 +124,21 @@ inline bool shift_for(T top, const Scale<T>& c, Shift<T>& s) {
     return true;
 }
 
-// Shifts by the row's own maximum, which is returned. Where |max * c| is too large for its
-// reduction, x - max has few digits to lose: then the source subtracts it.
+// Where |max * c| is too large for its reduction, x - max has few digits to lose: then the source
+// subtracts a finite maximum. Returns the maximum of what the source gives from here on.
+template <class T>
+inline T within_reach(Source<T>& x, T max, const Scale<T>& c) {
+    if (magnitude(max * c.c_hi) <= Limits<T>::reach) return max;
+    x.offset = max;
+    x.shifted = true;
+    return 0;
+}
+
+// Shifts by the row's own maximum, which is returned.
 template <class T>
 inline T shift_exactly(Source<T>& x, const Scale<T>& c, Shift<T>& s) {
     const T top = row_max(x);
-    if (!shift_for(top, c, s) && is_finite(top)) {
-        x.offset = top;
-        x.shifted = true;
-        s = Shift<T>(c, 0);
-    }
+    if (is_finite(top)) shift_for(within_reach(x, top, c), c, s);
     return top;
 }
 
@@ -278,7 +283,7 @@ template <class T, class Sum>
 inline LogSum<T> log_sum(Source<T>& x, const Scale<T>& c, Sum) {
     const T max = row_max(x);
     if (!is_finite(max)) return {max, {NAN, 0}};
-    const Below<T> below = below_max(max, c);
+    const Below<T> below = below_max(within_reach(x, max, c), c);
     Split<Sum> sums;
     for_blocks(x.job, [&](int64_t k0, int n) { add_block(sums, x.at(k0, n), n, below); });
     return {max, log_of<T>(sums.top.total(), sums.rest.total())};

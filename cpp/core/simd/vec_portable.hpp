@@ -106,11 +106,18 @@ inline Vec<T> zero_where_equal(Vec<T> a, Vec<T> x, Vec<T> y) {
     return {x.v == y.v ? typename Vec<T>::Native{} : a.v};
 }
 
-inline VecD widen_low(VecF a) { return {VecD::Native{a.v[0], a.v[1]}}; }
-inline VecD widen_high(VecF a) { return {VecD::Native{a.v[2], a.v[3]}}; }
+// Whole halves, not element by element: from that GCC 12 makes code whose upper lanes round
+// differently from its lower ones.
+typedef float HalfVec __attribute__((vector_size(8)));
+inline VecD widen_low(VecF a) {
+    return {__builtin_convertvector(__builtin_shufflevector(a.v, a.v, 0, 1), VecD::Native)};
+}
+inline VecD widen_high(VecF a) {
+    return {__builtin_convertvector(__builtin_shufflevector(a.v, a.v, 2, 3), VecD::Native)};
+}
 inline VecF narrow(VecD low, VecD high) {
-    return {VecF::Native{static_cast<float>(low.v[0]), static_cast<float>(low.v[1]),
-                         static_cast<float>(high.v[0]), static_cast<float>(high.v[1])}};
+    return {__builtin_shufflevector(__builtin_convertvector(low.v, HalfVec),
+                                    __builtin_convertvector(high.v, HalfVec), 0, 1, 2, 3)};
 }
 
 // With one rounding, if the machine has a type wide enough: not for float64.
