@@ -25,7 +25,7 @@ void exp_array(const void* x, void* y, int64_t n) {
     const FloatMode mode;
     const Scale<T> c(1);
     const Shift<T> s(c, 0);
-    const Inverse<T> by = inverse({__builtin_exp2(Limits<T>::bias), 0}, T());
+    const Inverse<T> by = inverse({Exp2<T>::factor * __builtin_exp2(Limits<T>::bias), 0}, T());
     for (int64_t i = 0; i < n; i += block) {
         const int left = static_cast<int>(n - i < block ? n - i : block);
         T* const to = static_cast<T*>(y) + i;

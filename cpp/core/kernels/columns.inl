@@ -47,7 +47,7 @@ struct Columns {
             if (i + 1 < n) advance(row, step, 1);
         }
         offset = load(offsets);
-        shift.shift = load(shift_of);
+        shift.magic_less_shift = Vec<T>::all(magic<T>) - load(shift_of);
         shift.c_hi = load(c_hi);
         shift.c_lo = load(c_lo);
         shift.floor = load(floor);
@@ -115,7 +115,7 @@ inline void column_stripe(const Job& job, Row row, int count, const Axis& step) 
         columns[u].prepare(first, step, top[u], lanes(u));
 
     Split<ColumnSum<T>> sums[stripe];
-    constexpr int G = op == Op::softmax ? group<T> : 1;
+    constexpr int G = op == Op::softmax ? group : 1;
     for (int64_t k = 0; k < K; k += G)
         for (int u = 0; u < used; ++u) {
             const Columns<T>& c = columns[u];

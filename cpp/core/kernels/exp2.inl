@@ -2,8 +2,10 @@
 // Nothing here knows rows, strides or threads.
 //
 // x itself is reduced, never x - max, whose rounding costs the peers up to 90 ULP: with
-// c = log2(e) / T as c_hi + c_lo, n = round(x * c) and r = x * c - n, the result is
-// 2^r * 2^(n - shift), and the integer shift does not round. Any shift gives the same digits.
+// c = log2(e) / T as c_hi + c_lo, n = x * c rounded to a multiple of 2^-bits and r = x * c - n, the
+// result is 2^r * 2^(n - shift), and the integer shift does not round. Any shift gives the same
+// digits. Where an instruction looks up a table of 2^bits entries, they are the fractional part of
+// n; elsewhere bits = 0 and the polynomial is longer.
 
 // What the two compute types differ in.
 template <class T>
@@ -11,18 +13,16 @@ struct Limits;
 
 template <>
 struct Limits<float> {
-    static constexpr float magic = 0x1.8p23f;                 // adding it rounds to an integer
     static constexpr float bias = scale_saturates ? 24 : 40;  // see Shift
     static constexpr float lowest = scale_saturates ? -190 : -124;
     static constexpr float highest = 126;
-    static constexpr float reach = 0x1p20f;     // largest |x * c| whose reduction keeps its digits
+    static constexpr float reach = 0x1p16f;     // largest |x * c| whose reduction keeps its digits
     static constexpr double overflow = 0x1p76;  // largest sum whose inverse has all its digits
     static constexpr float most_negative = -0x1.fffffep127f;
 };
 
 template <>
 struct Limits<double> {
-    static constexpr double magic = 0x1.8p52;
     static constexpr double bias = 100;
     static constexpr double lowest = scale_saturates ? -1200 : -1020;
     static constexpr double highest = 1022;
@@ -31,25 +31,79 @@ struct Limits<double> {
     static constexpr double most_negative = -0x1.fffffffffffffp1023;
 };
 
-// Coefficients of 2^r on |r| <= 1/2 from cpp/tools/fit_exp2.py, highest first; c0 = 1.
-// Largest relative error before rounding: 3.58e-9 (float32, degree 6), 5.57e-18 (float64, degree
-// 11).
-constexpr float exp2_f32[] = {0x1.3f906cp-13f, 0x1.5f0a66p-10f, 0x1.3b30b0p-7f,
-                              0x1.c6af78p-5f,  0x1.ebfbd8p-3f,  0x1.62e430p-1f};
-constexpr double exp2_f64[] = {0x1.e9471c875b804p-32, 0x1.e61c1058a1947p-28, 0x1.b5253f6036401p-24,
-                               0x1.62bfc71ea7788p-20, 0x1.ffcbfc595bcf6p-17, 0x1.4309130f139cbp-13,
-                               0x1.5d87fe78a111cp-10, 0x1.3b2ab6fb9ffb3p-7,  0x1.c6b08d704a122p-5,
-                               0x1.ebfbdff82c5a5p-3,  0x1.62e42fefa39efp-1};
+// From cpp/tools/fit_exp2.py. `slope` is (2^r - 1) / r on |r| <= 2^-bits / 2, highest degree first.
+// `table` is factor * 2^(i / 2^bits): the factor, common to all exponentials of a row, makes the
+// entries as good as numbers of 4 (float32, 16 entries: 2) bits more, at no instruction.
+// Largest relative errors before the evaluation rounds, of polynomial and table:
+template <class T, int bits>
+struct Series;
+
+template <>
+struct Series<float, 0> {  // 3.58e-9
+    static constexpr float slope[] = {0x1.3f906cp-13f, 0x1.5f0a66p-10f, 0x1.3b30b0p-7f,
+                                      0x1.c6af78p-5f,  0x1.ebfbd8p-3f,  0x1.62e430p-1f};
+    static constexpr float table[] = {1};
+    static constexpr double factor = 1;
+};
+
+template <>
+struct Series<float, 3> {  // 2.6e-8, 3.2e-9
+    static constexpr float slope[] = {0x1.c68df0p-5f, 0x1.ec0c4ap-3f, 0x1.62e432p-1f};
+    static constexpr float table[] = {0x1.16747cp+0f, 0x1.2fa848p+0f, 0x1.4b2404p+0f,
+                                      0x1.691c8ap+0f, 0x1.89cb7cp+0f, 0x1.ad6fb4p+0f,
+                                      0x1.d44dbcp+0f, 0x1.feb052p+0f};
+    static constexpr double factor = 0x1.16747bf5c28f6p+0;
+};
+
+template <>
+struct Series<float, 4> {  // 1.6e-9, 1.6e-8
+    static constexpr float slope[] = {0x1.c6ace2p-5f, 0x1.ebfffap-3f, 0x1.62e430p-1f};
+    static constexpr float table[] = {
+        0x1.084922p+0f, 0x1.13fc92p+0f, 0x1.2034a0p+0f, 0x1.2cf72cp+0f,
+        0x1.3a4a58p+0f, 0x1.48348ap+0f, 0x1.56bc72p+0f, 0x1.65e90cp+0f,
+        0x1.75c1a2p+0f, 0x1.864dd2p+0f, 0x1.979590p+0f, 0x1.a9a128p+0f,
+        0x1.bc7948p+0f, 0x1.d026fcp+0f, 0x1.e4b3bap+0f, 0x1.fa2962p+0f};
+    static constexpr double factor = 0x1.084921ccccccdp+0;
+};
+
+template <>
+struct Series<double, 0> {  // 5.57e-18
+    static constexpr double slope[] = {
+        0x1.e9471c875b804p-32, 0x1.e61c1058a1947p-28, 0x1.b5253f6036401p-24, 0x1.62bfc71ea7788p-20,
+        0x1.ffcbfc595bcf6p-17, 0x1.4309130f139cbp-13, 0x1.5d87fe78a111cp-10, 0x1.3b2ab6fb9ffb3p-7,
+        0x1.c6b08d704a122p-5,  0x1.ebfbdff82c5a5p-3,  0x1.62e42fefa39efp-1};
+    static constexpr double table[] = {1};
+    static constexpr double factor = 1;
+};
+
+template <>
+struct Series<double, 4> {  // 7.0e-18, 2.9e-17
+    static constexpr double slope[] = {0x1.430860cae2d28p-13, 0x1.5d89bd5cd2506p-10,
+                                       0x1.3b2ab6fdb6091p-7,  0x1.c6b08d6e8cd50p-5,
+                                       0x1.ebfbdff82c55ep-3,  0x1.62e42fefa39fdp-1};
+    static constexpr double table[] = {
+        0x1.0af78928efa47p+0, 0x1.16c95cd44b959p+0, 0x1.2321277cb6e0bp+0, 0x1.3004d7809f1fdp+0,
+        0x1.3d7a9e77c591ap+0, 0x1.4b88f42d2b20ep+0, 0x1.5a3699bab81ccp+0, 0x1.698a9cc81df7ap+0,
+        0x1.798c5aee824fcp+0, 0x1.8a4385429431fp+0, 0x1.9bb82406befc4p+0, 0x1.adf29a87418dap+0,
+        0x1.c0fbab220490cp+0, 0x1.d4dc7b7c1fb55p+0, 0x1.e99e98e7139fep+0, 0x1.ff4bfcf7d5434p+0};
+    static constexpr double factor = 0x1.0af78928efa47p+0;  // 2^-56 more
+};
+
+template <class T>
+using Exp2 = Series<T, Vec<T>::table_bits>;
+
+// Adding it rounds to a multiple of 2^-bits, which is then found in the lowest bits.
+template <class T>
+constexpr T magic = (sizeof(T) == 4 ? T(0x1.8p23) : T(0x1.8p52)) / (1 << Vec<T>::table_bits);
 
 // (2^r - 1) / r.
-template <class T, int N>
-inline Vec<T> horner(Vec<T> r, const T (&c)[N]) {
-    Vec<T> p = Vec<T>::all(c[0]);
-    for (int i = 1; i < N; ++i) p = mul_add(p, r, Vec<T>::all(c[i]));
+template <class T>
+inline Vec<T> slope(Vec<T> r) {
+    Vec<T> p = Vec<T>::all(Exp2<T>::slope[0]);
+    for (unsigned i = 1; i < sizeof Exp2<T>::slope / sizeof(T); ++i)
+        p = mul_add(p, r, Vec<T>::all(Exp2<T>::slope[i]));
     return p;
 }
-inline Vec<float> slope(Vec<float> r) { return horner(r, exp2_f32); }
-inline Vec<double> slope(Vec<double> r) { return horner(r, exp2_f64); }
 
 // log2(e) / temperature as a sum of two numbers, and 2 / temperature likewise.
 template <class T>
@@ -87,13 +141,13 @@ private:
 // maximum.
 template <class T>
 struct Shift {
-    Vec<T> c_hi, c_lo, floor, ceiling, shift;
+    Vec<T> c_hi, c_lo, floor, ceiling, magic_less_shift;
     T scalar;
 
     Shift(const Scale<T>& c, T n) : scalar(n - Limits<T>::bias) {
         c_hi = Vec<T>::all(c.c_hi);
         c_lo = Vec<T>::all(c.c_lo);
-        shift = Vec<T>::all(scalar);
+        magic_less_shift = Vec<T>::all(magic<T> - scalar);
         floor = Vec<T>::all((scalar + Limits<T>::lowest) / c.c_hi);
         ceiling = Vec<T>::all((scalar + Limits<T>::highest) / c.c_hi);
     }
@@ -105,16 +159,16 @@ template <class T>
 inline Vec<T> exp2_shifted(Vec<T> x, const Shift<T>& s) {
     x = at_least(x, s.floor);
     if constexpr (!scale_saturates) x = at_most(x, s.ceiling);
-    const Vec<T> magic = Vec<T>::all(Limits<T>::magic);
-    const Vec<T> n = mul_add(x, s.c_hi, magic) - magic;
+    const Vec<T> z = mul_add(x, s.c_hi, s.magic_less_shift), n = z - s.magic_less_shift;
     const Vec<T> r = residual(x, s.c_hi, s.c_lo, n);
-    return scale(fused(r, slope(r), Vec<T>::all(1)), n - s.shift);
+    const Vec<T> t = power(z, magic<T>, Exp2<T>::table);
+    return fused(t * r, slope(r), t);
 }
 
 // 2^((x - max) * c + bias) for x <= max, the difference taken exactly, as a sum of two numbers:
-// then the maximum's own term is 2^bias to the last bit, as a log(sum) relative to it wants. `low`
-// is what the last rounding took from a float64 term, so that logsumexp stays within 2 ULP where
-// one term decides; for float32 it is 0. Takes 7 (13) instructions more than a shift.
+// then the maximum's own term is the table's first entry times 2^bias, as a log(sum) relative to it
+// wants. `low` is what the last rounding took from a float64 term, so that logsumexp stays within 2
+// ULP where one term decides; for float32 it is 0. Takes 7 (9) instructions more than a shift.
 template <class T>
 struct Below {
     Vec<T> max, floor, c_hi, c_lo;
@@ -122,21 +176,25 @@ struct Below {
     static T lowest(const Scale<T>& c) { return (Limits<T>::lowest - Limits<T>::bias) / c.c_hi; }
 
     Pair<Vec<T>> exp2(Vec<T> x) const {
-        const Vec<T> zero = Vec<T>::all(0), one = Vec<T>::all(1);
+        const Vec<T> zero = Vec<T>::all(0), start = Vec<T>::all(magic<T> + Limits<T>::bias);
         x = at_most(at_least(x, floor), max);  // finite, but for NaN
         const Pair<Vec<T>> d = two_sum(x, zero - max);
-        const Vec<T> magic = Vec<T>::all(Limits<T>::magic);
-        const Vec<T> n = mul_add(d.high, c_hi, magic) - magic;
-        const Vec<T> r = residual(d.high, c_hi, c_lo, n, d.low * c_hi), q = slope(r);
-        const Vec<T> p = fused(r, q, one), k = n + Vec<T>::all(Limits<T>::bias);
-        if constexpr (sizeof(T) == 4) return {scale(p, k), zero};
-        const Vec<T> power = scale(one, k);
-        return {p * power, mul_add(r, q, one - p) * power};
+        const Vec<T> z = mul_add(d.high, c_hi, start);
+        const Vec<T> r = residual(d.high, c_hi, c_lo, z - start, d.low * c_hi);
+        const Vec<T> t = power(z, magic<T>, Exp2<T>::table), q = slope(r);
+        const Vec<T> e = fused(t * r, q, t);
+        if constexpr (sizeof(T) == 4) return {e, zero};
+        return {e, mul_add(t * r, q, t - e)};
     }
 
-    // A sum of such terms, in units of the maximum's.
+    // How many times the maximum's own term a sum of nothing else is.
+    static double count(const Total& top) {
+        return __builtin_ldexp(top.value() / static_cast<double>(Exp2<T>::table[0]),
+                               -static_cast<int>(Limits<T>::bias));
+    }
+    // A sum of other terms, in units of the maximum's.
     static double relative(const Total& sum) {
-        return __builtin_ldexp(sum.value(), -static_cast<int>(Limits<T>::bias));
+        return __builtin_ldexp(sum.value() / Exp2<T>::factor, -static_cast<int>(Limits<T>::bias));
     }
 };
 
@@ -148,7 +206,8 @@ inline T magnitude(T a) {
 // round(x * c), the shift that makes 2^(x * c - shift) about 1.
 template <class T>
 inline T nearest(T x, const Scale<T>& c) {
-    return (x * c.c_hi + Limits<T>::magic) - Limits<T>::magic;
+    constexpr T whole = sizeof(T) == 4 ? T(0x1.8p23) : T(0x1.8p52);
+    return (x * c.c_hi + whole) - whole;
 }
 
 // 2^n for integers of any size, as two factors: one alone may be out of range.

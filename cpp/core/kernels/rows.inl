@@ -153,11 +153,11 @@ template <class T>
 inline Total sweep(Source<T>& x, T* e, const Shift<T>& s, BlockSum<T> sum) {
     if (e)
         for_blocks(x.job, [&](int64_t k0, int n) {
-            exp2_block<true, group<T>>(x.at(k0, n), e + k0, n, s, sum);
+            exp2_block<true, group>(x.at(k0, n), e + k0, n, s, sum);
         });
     else
         for_blocks(x.job, [&](int64_t k0, int n) {
-            exp2_block<false, group<T>>(x.at(k0, n), e, n, s, sum);
+            exp2_block<false, group>(x.at(k0, n), e, n, s, sum);
         });
     return sum.total();
 }
@@ -238,7 +238,7 @@ inline Below<T> below_max(T max, const Scale<T>& c) {
 
 template <class T>
 inline Pair<double> log_of(const Total& top, const Total& rest) {
-    return log_of_one_and(Below<T>::relative(top) - 1, Below<T>::relative(rest));
+    return log_of_one_and(Below<T>::count(top) - 1, Below<T>::relative(rest));
 }
 
 // Adds the terms of a vector; a column kernel does the same with its own sums.
@@ -342,14 +342,16 @@ inline LogSum<float> log_sum(Source<float>& x, const Scale<float>& c, BlockSum<f
                  n = static_cast<double>(nearest(found.top, c));
     const double shift = static_cast<double>(s.scalar);
     const double r = top * (static_cast<double>(c.c_hi) + static_cast<double>(c.c_lo)) - n;
-    const double all = times_power(sum.value(), shift - n);
+    const double all = times_power(sum.value() / Exp2<float>::factor, shift - n);
     if (all >= 3) return {max, {__builtin_log(all), -r * 0x1.62e42fefa39efp-1}};
     const int64_t left = x.job.num_classes - found.at;
     const int length = static_cast<int>(left < block ? left : block);
     Split<BlockSum<float>> own;
     add_block(own, x.at(found.at, length), length, below_max(found.top, c));
-    const double others = times_power(found.others.total().value(), shift - n) / __builtin_exp2(r);
-    return {max, log_of_one_and(Below<float>::relative(own.top.total()) - 1,
+    const double others =
+        times_power(found.others.total().value() / Exp2<float>::factor, shift - n) /
+        __builtin_exp2(r);
+    return {max, log_of_one_and(Below<float>::count(own.top.total()) - 1,
                                 Below<float>::relative(own.rest.total()) + others)};
 }
 
@@ -459,7 +461,7 @@ inline void weighted_row(const Job& job, const Row& row, const Scale<T>&, T*) {
             for (int i = 0; i < n; ++i)
                 if (addends[i] > -HUGE_VAL) total.add(weights[i] > 0 ? e[i] : -e[i]);
         });
-        sum = times_power(total.sum.high + total.sum.low, s.scalar);
+        sum = times_power((total.sum.high + total.sum.low) / Exp2<double>::factor, s.scalar);
         lse = whole + __builtin_log(magnitude(sum));
     } else if (sum == 0) {
         lse = -HUGE_VAL;

@@ -13,14 +13,14 @@ struct Vec;
 
 template <>
 struct Vec<float> {
-    static constexpr int lanes = 8;
+    static constexpr int lanes = 8, table_bits = 3;
     __m256 v;
     static Vec all(float a) { return {_mm256_set1_ps(a)}; }
 };
 
 template <>
 struct Vec<double> {
-    static constexpr int lanes = 4;
+    static constexpr int lanes = 4, table_bits = 0;
     __m256d v;
     static Vec all(double a) { return {_mm256_set1_pd(a)}; }
 };
@@ -111,16 +111,19 @@ inline VecD residual(VecD x, VecD c_hi, VecD c_lo, VecD n, VecD more) {
     return VecD{_mm256_fmsub_pd(x.v, c_hi.v, n.v)} + mul_add(x, c_lo, more);
 }
 
-// Adding 1.5 * 2^23 (2^52) leaves k in the low bits; the shift drops the rest.
-inline VecF scale(VecF p, VecF k) {
-    const __m256i bits = _mm256_castps_si256(_mm256_add_ps(k.v, _mm256_set1_ps(0x1.8p23f)));
-    return {_mm256_castsi256_ps(
-        _mm256_add_epi32(_mm256_castps_si256(p.v), _mm256_slli_epi32(bits, 23)))};
+// 2^(z - magic) for z whose lowest bits count 1/8 (float64: 1): the whole part is added to the
+// exponent, of which the entries are relieved of their own index beforehand.
+inline VecF power(VecF z, float, const float (&table)[8]) {
+    const __m256i bits = _mm256_castps_si256(z.v);
+    const __m256i index = _mm256_slli_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), 20);
+    const __m256i entries = _mm256_sub_epi32(_mm256_castps_si256(_mm256_loadu_ps(table)), index);
+    return {_mm256_castsi256_ps(_mm256_add_epi32(_mm256_permutevar8x32_epi32(entries, bits),
+                                                 _mm256_slli_epi32(bits, 20)))};
 }
-inline VecD scale(VecD p, VecD k) {
-    const __m256i bits = _mm256_castpd_si256(_mm256_add_pd(k.v, _mm256_set1_pd(0x1.8p52)));
+inline VecD power(VecD z, double, const double (&)[1]) {
+    const __m256i bits = _mm256_slli_epi64(_mm256_castpd_si256(z.v), 52);
     return {_mm256_castsi256_pd(
-        _mm256_add_epi64(_mm256_castpd_si256(p.v), _mm256_slli_epi64(bits, 52)))};
+        _mm256_add_epi64(_mm256_castpd_si256(_mm256_set1_pd(1)), bits))};
 }
 
 inline VecD widen_low(VecF a) { return {_mm256_cvtps_pd(_mm256_castps256_ps128(a.v))}; }

@@ -13,14 +13,14 @@ struct Vec;
 
 template <>
 struct Vec<float> {
-    static constexpr int lanes = 16;
+    static constexpr int lanes = 16, table_bits = 4;
     __m512 v;
     static Vec all(float a) { return {_mm512_set1_ps(a)}; }
 };
 
 template <>
 struct Vec<double> {
-    static constexpr int lanes = 8;
+    static constexpr int lanes = 8, table_bits = 4;
     __m512d v;
     static Vec all(double a) { return {_mm512_set1_pd(a)}; }
 };
@@ -98,9 +98,17 @@ inline VecD residual(VecD x, VecD c_hi, VecD c_lo, VecD n, VecD more) {
     return VecD{_mm512_fmsub_pd(x.v, c_hi.v, n.v)} + mul_add(x, c_lo, more);
 }
 
-// p * 2^k for integer-valued k.
-inline VecF scale(VecF p, VecF k) { return {_mm512_scalef_ps(p.v, k.v)}; }
-inline VecD scale(VecD p, VecD k) { return {_mm512_scalef_pd(p.v, k.v)}; }
+// 2^(z - magic) for z whose lowest bits count 1/16: table[fraction] * 2^whole. VSCALEF rounds the
+// exponent down by itself.
+inline VecF power(VecF z, float magic, const float (&table)[16]) {
+    const __m512 t = _mm512_permutexvar_ps(_mm512_castps_si512(z.v), _mm512_loadu_ps(table));
+    return {_mm512_scalef_ps(t, (z - VecF::all(magic)).v)};
+}
+inline VecD power(VecD z, double magic, const double (&table)[16]) {
+    const __m512d t = _mm512_permutex2var_pd(
+        _mm512_loadu_pd(table), _mm512_castpd_si512(z.v), _mm512_loadu_pd(table + 8));
+    return {_mm512_scalef_pd(t, (z - VecD::all(magic)).v)};
+}
 
 inline VecD widen_low(VecF a) { return {_mm512_cvtps_pd(_mm512_castps512_ps256(a.v))}; }
 inline VecD widen_high(VecF a) { return {_mm512_cvtps_pd(_mm512_extractf32x8_ps(a.v, 1))}; }

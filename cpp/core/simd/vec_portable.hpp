@@ -13,7 +13,7 @@ namespace {
 template <class T>
 struct Vec {
     typedef T Native __attribute__((vector_size(16)));
-    static constexpr int lanes = 16 / sizeof(T);
+    static constexpr int lanes = 16 / sizeof(T), table_bits = 0;
     Native v;
     static Vec all(T a) { return {Native{} + a}; }
 };
@@ -160,16 +160,14 @@ inline Vec<T> residual(Vec<T> x, Vec<T> c_hi, Vec<T> c_lo, Vec<T> n) {
     return residual(x, c_hi, c_lo, n, Vec<T>::all(0));
 }
 
-// Adding 1.5 * 2^23 (2^52) leaves k in the low bits; the shift drops the rest.
-inline VecF scale(VecF p, VecF k) {
+// 2^(z - magic) for z whose lowest bits count 1: they are shifted into the exponent of 1.
+inline VecF power(VecF z, float, const float (&)[1]) {
     typedef uint32_t Bits __attribute__((vector_size(16)));
-    const VecF::Native shifted = k.v + 0x1.8p23f;
-    return {(VecF::Native)((Bits)p.v + ((Bits)shifted << 23))};
+    return {(VecF::Native)((Bits)VecF::all(1).v + ((Bits)z.v << 23))};
 }
-inline VecD scale(VecD p, VecD k) {
+inline VecD power(VecD z, double, const double (&)[1]) {
     typedef uint64_t Bits __attribute__((vector_size(16)));
-    const VecD::Native shifted = k.v + 0x1.8p52;
-    return {(VecD::Native)((Bits)p.v + ((Bits)shifted << 52))};
+    return {(VecD::Native)((Bits)VecD::all(1).v + ((Bits)z.v << 52))};
 }
 
 inline VecF load_f16(const uint16_t* p) {
