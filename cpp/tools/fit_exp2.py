@@ -19,7 +19,7 @@ mp.mp.prec = 200
 
 SERIES = (
     (np.float32, 0, 6),
-    (np.float32, 3, 3),
+    (np.float32, 3, 4),
     (np.float32, 4, 3),
     (np.float64, 0, 11),
     (np.float64, 4, 6),

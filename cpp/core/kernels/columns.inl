@@ -115,7 +115,7 @@ inline void column_stripe(const Job& job, Row row, int count, const Axis& step) 
         columns[u].prepare(first, step, top[u], lanes(u));
 
     Split<ColumnSum<T>> sums[stripe];
-    constexpr int G = op == Op::softmax ? group : 1;
+    constexpr int G = op == Op::softmax ? class_group : 1;
     for (int64_t k = 0; k < K; k += G)
         for (int u = 0; u < used; ++u) {
             const Columns<T>& c = columns[u];

@@ -43,16 +43,17 @@ struct Series<float, 0> {  // 3.58e-9
     static constexpr float slope[] = {0x1.3f906cp-13f, 0x1.5f0a66p-10f, 0x1.3b30b0p-7f,
                                       0x1.c6af78p-5f,  0x1.ebfbd8p-3f,  0x1.62e430p-1f};
     static constexpr float table[] = {1};
-    static constexpr double factor = 1;
+    static constexpr double factor = 1, factor_low = 0;
 };
 
 template <>
-struct Series<float, 3> {  // 2.6e-8, 3.2e-9
-    static constexpr float slope[] = {0x1.c68df0p-5f, 0x1.ec0c4ap-3f, 0x1.62e432p-1f};
+struct Series<float, 3> {  // 2.1e-10, 3.2e-9
+    static constexpr float slope[] = {0x1.3b084ap-7f, 0x1.c6b8e2p-5f, 0x1.ebfbe2p-3f,
+                                      0x1.62e430p-1f};
     static constexpr float table[] = {0x1.16747cp+0f, 0x1.2fa848p+0f, 0x1.4b2404p+0f,
                                       0x1.691c8ap+0f, 0x1.89cb7cp+0f, 0x1.ad6fb4p+0f,
                                       0x1.d44dbcp+0f, 0x1.feb052p+0f};
-    static constexpr double factor = 0x1.16747bf5c28f6p+0;
+    static constexpr double factor = 0x1.16747bf5c28f6p+0, factor_low = 0;
 };
 
 template <>
@@ -63,7 +64,7 @@ struct Series<float, 4> {  // 1.6e-9, 1.6e-8
         0x1.3a4a58p+0f, 0x1.48348ap+0f, 0x1.56bc72p+0f, 0x1.65e90cp+0f,
         0x1.75c1a2p+0f, 0x1.864dd2p+0f, 0x1.979590p+0f, 0x1.a9a128p+0f,
         0x1.bc7948p+0f, 0x1.d026fcp+0f, 0x1.e4b3bap+0f, 0x1.fa2962p+0f};
-    static constexpr double factor = 0x1.084921ccccccdp+0;
+    static constexpr double factor = 0x1.084921ccccccdp+0, factor_low = 0;
 };
 
 template <>
@@ -73,7 +74,7 @@ struct Series<double, 0> {  // 5.57e-18
         0x1.ffcbfc595bcf6p-17, 0x1.4309130f139cbp-13, 0x1.5d87fe78a111cp-10, 0x1.3b2ab6fb9ffb3p-7,
         0x1.c6b08d704a122p-5,  0x1.ebfbdff82c5a5p-3,  0x1.62e42fefa39efp-1};
     static constexpr double table[] = {1};
-    static constexpr double factor = 1;
+    static constexpr double factor = 1, factor_low = 0;
 };
 
 template <>
@@ -86,7 +87,7 @@ struct Series<double, 4> {  // 7.0e-18, 2.9e-17
         0x1.3d7a9e77c591ap+0, 0x1.4b88f42d2b20ep+0, 0x1.5a3699bab81ccp+0, 0x1.698a9cc81df7ap+0,
         0x1.798c5aee824fcp+0, 0x1.8a4385429431fp+0, 0x1.9bb82406befc4p+0, 0x1.adf29a87418dap+0,
         0x1.c0fbab220490cp+0, 0x1.d4dc7b7c1fb55p+0, 0x1.e99e98e7139fep+0, 0x1.ff4bfcf7d5434p+0};
-    static constexpr double factor = 0x1.0af78928efa47p+0;  // 2^-56 more
+    static constexpr double factor = 0x1.0af78928efa47p+0, factor_low = 0x1p-56;
 };
 
 template <class T>
@@ -165,10 +166,23 @@ inline Vec<T> exp2_shifted(Vec<T> x, const Shift<T>& s) {
     return fused(t * r, slope(r), t);
 }
 
+// 2^n for integers of any size, as two factors: one alone may be out of range.
+inline double times_power(double a, double n) {
+    return __builtin_ldexp(a, static_cast<int>(n < -4000 ? -4000 : n > 4000 ? 4000 : n));
+}
+
+// A sum without the factor that all its terms have, unrounded: a ULP here is one of logsumexp.
+template <class T>
+inline Pair<double> in_terms(const Total& sum) {
+    constexpr double factor = Exp2<T>::factor, low = Exp2<T>::factor_low;
+    const double q = sum.high / factor;
+    return {q, ((__builtin_fma(-q, factor, sum.high) + sum.low) - q * low) / factor};
+}
+
 // 2^((x - max) * c + bias) for x <= max, the difference taken exactly, as a sum of two numbers:
 // then the maximum's own term is the table's first entry times 2^bias, as a log(sum) relative to it
-// wants. `low` is what the last rounding took from a float64 term, so that logsumexp stays within 2
-// ULP where one term decides; for float32 it is 0. Takes 7 (9) instructions more than a shift.
+// wants. `low` is what the last rounding took from the term, so that logsumexp stays within 1.5 (2)
+// ULP where one term decides. Takes 9 instructions more than a shift.
 template <class T>
 struct Below {
     Vec<T> max, floor, c_hi, c_lo;
@@ -183,18 +197,17 @@ struct Below {
         const Vec<T> r = residual(d.high, c_hi, c_lo, z - start, d.low * c_hi);
         const Vec<T> t = power(z, magic<T>, Exp2<T>::table), q = slope(r);
         const Vec<T> e = fused(t * r, q, t);
-        if constexpr (sizeof(T) == 4) return {e, zero};
         return {e, mul_add(t * r, q, t - e)};
     }
 
     // How many times the maximum's own term a sum of nothing else is.
     static double count(const Total& top) {
-        return __builtin_ldexp(top.value() / static_cast<double>(Exp2<T>::table[0]),
-                               -static_cast<int>(Limits<T>::bias));
+        return times_power(top.value() / static_cast<double>(Exp2<T>::table[0]), -Limits<T>::bias);
     }
     // A sum of other terms, in units of the maximum's.
-    static double relative(const Total& sum) {
-        return __builtin_ldexp(sum.value() / Exp2<T>::factor, -static_cast<int>(Limits<T>::bias));
+    static Pair<double> relative(const Total& sum) {
+        const Pair<double> terms = in_terms<T>(sum);
+        return {times_power(terms.high, -Limits<T>::bias), times_power(terms.low, -Limits<T>::bias)};
     }
 };
 
@@ -210,16 +223,11 @@ inline T nearest(T x, const Scale<T>& c) {
     return (x * c.c_hi + whole) - whole;
 }
 
-// 2^n for integers of any size, as two factors: one alone may be out of range.
-inline double times_power(double a, double n) {
-    return __builtin_ldexp(a, static_cast<int>(n < -4000 ? -4000 : n > 4000 ? 4000 : n));
-}
-
 // log(1 + a + b) for counts a and sums b >= 0: the logarithm of what is left of that sum after
 // rounding, and what was lost. 0.52 ULP by libm's log, where its log1p has 0.9.
-inline Pair<double> log_of_one_and(double a, double b) {
-    const Pair<double> all = two_sum(1 + a, b);
-    return {__builtin_log(all.high), all.low / all.high};
+inline Pair<double> log_of_one_and(double a, const Pair<double>& b) {
+    const Pair<double> all = two_sum(1 + a, b.high);
+    return {__builtin_log(all.high), (all.low + b.low) / all.high};
 }
 
 // The number nearest to a + b.high + b.low.

@@ -153,11 +153,11 @@ template <class T>
 inline Total sweep(Source<T>& x, T* e, const Shift<T>& s, BlockSum<T> sum) {
     if (e)
         for_blocks(x.job, [&](int64_t k0, int n) {
-            exp2_block<true, group>(x.at(k0, n), e + k0, n, s, sum);
+            exp2_block<true, vector_group<T>>(x.at(k0, n), e + k0, n, s, sum);
         });
     else
         for_blocks(x.job, [&](int64_t k0, int n) {
-            exp2_block<false, group>(x.at(k0, n), e, n, s, sum);
+            exp2_block<false, vector_group<T>>(x.at(k0, n), e, n, s, sum);
         });
     return sum.total();
 }
@@ -342,17 +342,17 @@ inline LogSum<float> log_sum(Source<float>& x, const Scale<float>& c, BlockSum<f
                  n = static_cast<double>(nearest(found.top, c));
     const double shift = static_cast<double>(s.scalar);
     const double r = top * (static_cast<double>(c.c_hi) + static_cast<double>(c.c_lo)) - n;
-    const double all = times_power(sum.value() / Exp2<float>::factor, shift - n);
+    const double all = times_power(in_terms<float>(sum).high, shift - n);
     if (all >= 3) return {max, {__builtin_log(all), -r * 0x1.62e42fefa39efp-1}};
     const int64_t left = x.job.num_classes - found.at;
     const int length = static_cast<int>(left < block ? left : block);
     Split<BlockSum<float>> own;
     add_block(own, x.at(found.at, length), length, below_max(found.top, c));
     const double others =
-        times_power(found.others.total().value() / Exp2<float>::factor, shift - n) /
-        __builtin_exp2(r);
-    return {max, log_of_one_and(Below<float>::count(own.top.total()) - 1,
-                                Below<float>::relative(own.rest.total()) + others)};
+        times_power(in_terms<float>(found.others.total()).high, shift - n) / __builtin_exp2(r);
+    const Pair<double> rest = Below<float>::relative(own.rest.total());
+    return {max,
+            log_of_one_and(Below<float>::count(own.top.total()) - 1, {rest.high + others, 0})};
 }
 
 // (x - max) / T - log_sum for a row or for columns. Half the difference, times 2 / T: the whole one
@@ -461,7 +461,7 @@ inline void weighted_row(const Job& job, const Row& row, const Scale<T>&, T*) {
             for (int i = 0; i < n; ++i)
                 if (addends[i] > -HUGE_VAL) total.add(weights[i] > 0 ? e[i] : -e[i]);
         });
-        sum = times_power((total.sum.high + total.sum.low) / Exp2<double>::factor, s.scalar);
+        sum = times_power(in_terms<double>({total.sum.high, total.sum.low}).high, s.scalar);
         lse = whole + __builtin_log(magnitude(sum));
     } else if (sum == 0) {
         lse = -HUGE_VAL;
