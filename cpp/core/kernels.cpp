@@ -16,15 +16,18 @@ namespace {
 
 #include "kernels/sum.inl"
 #include "kernels/exp2.inl"
+#include "kernels/log.inl"
+#include "kernels/logsum.inl"
 #include "kernels/stage.inl"
 #include "kernels/rows.inl"
 #include "kernels/columns.inl"
+#include "kernels/short.inl"
 
 template <class T>
 void exp_array(const void* x, void* y, int64_t n) {
     const FloatMode mode;
     const Scale<T> c(1);
-    const Shift<T> s(c, 0);
+    const Shift<T> s(c, Vec<T>::all(0));
     const Inverse<T> by = inverse({Exp2<T>::factor * __builtin_exp2(Limits<T>::bias), 0}, T());
     for (int64_t i = 0; i < n; i += block) {
         const int left = static_cast<int>(n - i < block ? n - i : block);
@@ -42,7 +45,8 @@ void exp_array(const void* x, void* y, int64_t n) {
 extern const Kernels kernels;
 const Kernels kernels = {
     FASTSOFTMAX_TEXT(FASTSOFTMAX_ISA),
-    stripe * Vec<float>::lanes,
+    {stripe * Vec<float>::lanes, stripe * Vec<double>::lanes},
+    short_classes,
     {{rows<float, Op::softmax, BlockSum<float>>, rows<float, Op::log_softmax, BlockSum<float>>,
       rows<float, Op::logsumexp, BlockSum<float>>},
      {rows<double, Op::softmax, BlockSum<double>>, rows<double, Op::log_softmax, BlockSum<double>>,
@@ -54,6 +58,10 @@ const Kernels kernels = {
     {{columns<float, Op::softmax>, columns<float, Op::log_softmax>, columns<float, Op::logsumexp>},
      {columns<double, Op::softmax>, columns<double, Op::log_softmax>,
       columns<double, Op::logsumexp>}},
+    {{short_rows<float, Op::softmax>, short_rows<float, Op::log_softmax>,
+      short_rows<float, Op::logsumexp>},
+     {short_rows<double, Op::softmax>, short_rows<double, Op::log_softmax>,
+      short_rows<double, Op::logsumexp>}},
     {exp_array<float>, exp_array<double>}};
 
 }  // namespace fastsoftmax::FASTSOFTMAX_ISA

@@ -49,7 +49,7 @@ struct Job {
     int num_class_axes;   // merged; 1 in nearly all calls
     const Axis* classes;  // outermost first
     int64_t num_classes;
-    int64_t scratch_len;  // elements of the compute type at `scratch`: num_classes, or 0
+    int64_t scratch_len;  // elements of the compute type a row has at `scratch`: num_classes, or 0
 };
 
 // Computes `count` rows, `step` apart; for a column kernel x and out are contiguous along `step`.
@@ -59,10 +59,12 @@ using Kernel = void (*)(const Job&, Row first, int64_t count, const Axis& step, 
 // The kernels of one instruction set, by [float64][op].
 struct Kernels {
     const char* name;
-    int columns;                 // columns that `column` kernels take at a time, float32
-    Kernel rows[2][num_ops];     // contiguous class axis: sums block by block
-    Kernel strided[2][num_ops];  // any other class axis: sums in the column kernels' order
-    Kernel column[2][num_ops];   // any other class axis, rows side by side
+    int columns[2];              // rows that `column` and `few` take at a time, by [float64]
+    int few_classes;             // up to this many a row is summed class by class
+    Kernel rows[2][num_ops];     // contiguous class axis: sums vector by vector
+    Kernel strided[2][num_ops];  // any class axis: sums class by class
+    Kernel column[2][num_ops];   // the same sums, rows side by side
+    Kernel few[2][num_ops];      // the same sums, few classes, contiguous class axis
     // e^x by the exponential inside the kernels, for x <= 0: to measure its error and its speed.
     void (*exp[2])(const void* x, void* y, int64_t n);
 };

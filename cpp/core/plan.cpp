@@ -106,6 +106,11 @@ int column_axis(const Request& r, int64_t size) {
     return -1;
 }
 
+bool temperature_varies(const Request& r) {
+    return std::any_of(r.batch, r.batch + r.num_batch,
+                       [](const Axis& a) { return a.temperature != 0; });
+}
+
 }  // namespace
 
 int64_t elements(const Request& r) {
@@ -133,22 +138,30 @@ void run(const Kernels& kernels, Request& r) {
     job.classes = r.classes;
     job.num_class_axes = r.num_class;
     job.num_classes = K;
-    const bool wants_scratch = r.op == Op::softmax && !job.plain_out && K * size <= scratch_bytes;
-    job.scratch_len = wants_scratch ? K : 0;
 
-    const int column = !contiguous && r.num_class == 1 && r.in == compute && r.out == compute &&
-                               !r.first.where && !r.weighted
-                           ? column_axis(r, size)
-                           : -1;
+    const bool side_by_side = r.num_class == 1 && r.in == compute && r.out == compute &&
+                              !r.first.where && !r.weighted && K > 1 && !temperature_varies(r);
+    const int column = side_by_side && !contiguous ? column_axis(r, size) : -1;
     if (column >= 0) std::swap(r.batch[column], r.batch[r.num_batch - 1]);
     const Axis& along = r.batch[r.num_batch - 1];
+    const bool few = contiguous && K <= kernels.few_classes;
+    const bool turned = few && side_by_side && along.size >= min_columns &&
+                        (job.plain_out || r.op == Op::logsumexp);
     const int op = static_cast<int>(r.op);
-    const Kernel kernel = column >= 0  ? kernels.column[wide][op]
-                          : contiguous ? kernels.rows[wide][op]
-                                       : kernels.strided[wide][op];
+    const Kernel kernel = column >= 0          ? kernels.column[wide][op]
+                          : turned             ? kernels.few[wide][op]
+                          : contiguous && !few ? kernels.rows[wide][op]
+                                               : kernels.strided[wide][op];
+    const int64_t width = column >= 0 || turned ? kernels.columns[wide] : 1;
+
+    // Exponentials on their way to a result that is not in the compute type, or in another place.
+    const int64_t scratch_width = column >= 0 ? width : 1;
+    const bool wants_scratch = r.op == Op::softmax && (column >= 0 || !job.plain_out) &&
+                               K * scratch_width * size <= scratch_bytes;
+    job.scratch_len = wants_scratch ? K : 0;
 
     int64_t rows = std::max<int64_t>(1, elements_per_unit / K);
-    if (column >= 0) rows = (rows + kernels.columns - 1) / kernels.columns * kernels.columns;
+    rows = (rows + width - 1) / width * width;
     rows = std::min(rows, along.size);
     const int64_t units_per_run = (along.size + rows - 1) / rows;
     const int64_t units = units_per_run * total(r.batch, r.num_batch - 1);
@@ -156,7 +169,7 @@ void run(const Kernels& kernels, Request& r) {
     const Team team(
         static_cast<int>(std::clamp<int64_t>(std::min(units, worth), 1, std::max(1, r.threads))));
 
-    const int64_t step = (job.scratch_len * size + 63) / 64 * 64;
+    const int64_t step = (job.scratch_len * scratch_width * size + 63) / 64 * 64;
     const Buffer scratch = allocate(step * team.size());
     Dealt dealt{&job, kernel,        r.batch,       r.num_batch, r.first,
                 rows, units_per_run, scratch.get(), step};

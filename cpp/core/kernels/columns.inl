@@ -1,173 +1,225 @@
 // Many rows side by side, for a class axis that is not contiguous: lanes are rows ("columns" of the
-// array in memory), classes follow one another. Same sums as GroupSum, so same bits as `strided`.
+// array in memory), classes follow one another. Same sums as GroupSum, so same bits as the row
+// kernel for such an axis, which takes over where a column's maximum is infinite or out of reach.
 
 constexpr int stripe = 4;  // vectors at a time: 256 bytes with AVX-512, four lines of each class
 
-template <class T>
-inline Vec<T> load_lanes(const char* p, int n) {
-    const T* const a = reinterpret_cast<const T*>(p);
-    return n < Vec<T>::lanes ? load_part(a, n, T(0)) : load(a);
+// Classes that are looked at for a guess of the maxima.
+constexpr int64_t guessed_classes = 32;
+
+// So many ties can be counted in float32 and stay exact.
+constexpr int64_t countable = 1 << 20;
+
+// Of each column, from its ties and the sum of its other terms.
+inline void logs_of(const ColumnSum<float>& count, const ColumnSum<float>& rest,
+                    Pair<double> (&out)[Vec<float>::lanes]) {
+    double logs[Vec<float>::lanes];
+    store(logs, log_of(count.low, rest.low + widen_low(rest.lost), 0.0f));
+    store(logs + Vec<double>::lanes, log_of(count.high, rest.high + widen_high(rest.lost), 0.0f));
+    for (int i = 0; i < Vec<float>::lanes; ++i) out[i] = {logs[i], 0};
 }
-template <class T>
-inline void store_lanes(char* p, Vec<T> v, int n) {
-    T* const a = reinterpret_cast<T*>(p);
-    if (n < Vec<T>::lanes)
-        store_part(a, v, n);
-    else
-        store(a, v);
+inline void logs_of(const ColumnSum<double>& count, const ColumnSum<double>& rest,
+                    Pair<double> (&out)[Vec<double>::lanes]) {
+    Total counts[Vec<double>::lanes], rests[Vec<double>::lanes];
+    count.totals(counts);
+    rest.totals(rests);
+    for (int i = 0; i < Vec<double>::lanes; ++i) out[i] = log_of(counts[i].high, rests[i], 0.0);
 }
 
-// One vector of columns: each has its own temperature, maximum and shift.
-template <class T>
-struct Columns {
+// One array's part of a stripe. Whole: all its vectors are full; else `count` columns are there.
+template <class T, bool Whole>
+struct Panel {
+    char* at;
+    int64_t step;  // bytes from one class to the next
+    int count;
+
     static constexpr int L = Vec<T>::lanes;
-    int n = 0;  // columns in use
-    T max[L], t_hi[L], t_lo[L];
-    Shift<T> shift;
-    Vec<T> offset;   // subtracted from x where its maximum is out of reach, else 0
-    Below<T> below;  // for the logarithms: relative to the maximum of x - offset
-
-    void prepare(Row row, const Axis& step, Vec<T> maxima, int columns) {
-        n = columns;
-        store(max, maxima);
-        double temperature = number_at(row.temperature);
-        Scale<T> c(temperature);
-        T shift_of[L], floor[L], ceiling[L], finite[L], lowest[L], c_hi[L], c_lo[L], offsets[L];
-        for (int i = 0; i < L; ++i) {
-            const double own = number_at(row.temperature);
-            if (own != temperature) c = Scale<T>(temperature = own);
-            const bool ordinary = magnitude(max[i] * c.c_hi) <= Limits<T>::reach;
-            offsets[i] = ordinary || !is_finite(max[i]) ? 0 : max[i];
-            shift_of[i] = (ordinary ? nearest(max[i], c) : 0) - Limits<T>::bias;
-            floor[i] = (shift_of[i] + Limits<T>::lowest) / c.c_hi;
-            ceiling[i] = (shift_of[i] + Limits<T>::highest) / c.c_hi;
-            c_hi[i] = c.c_hi, c_lo[i] = c.c_lo, t_hi[i] = c.t_hi, t_lo[i] = c.t_lo;
-            finite[i] = is_finite(max[i]) ? max[i] - offsets[i] : 0;
-            lowest[i] = finite[i] + Below<T>::lowest(c);
-            if (i + 1 < n) advance(row, step, 1);
-        }
-        offset = load(offsets);
-        shift.magic_less_shift = Vec<T>::all(magic<T>) - load(shift_of);
-        shift.c_hi = load(c_hi);
-        shift.c_lo = load(c_lo);
-        shift.floor = load(floor);
-        shift.ceiling = load(ceiling);
-        below = {load(finite), load(lowest), shift.c_hi, shift.c_lo};
+    int vectors() const { return Whole ? stripe : (count + L - 1) / L; }
+    int lanes(int u) const { return Whole || count - u * L > L ? L : count - u * L; }
+    T* place(int64_t k, int u) const { return reinterpret_cast<T*>(at + k * step) + u * L; }
+    Vec<T> get(int64_t k, int u) const {
+        if (Whole || lanes(u) == L) return load(place(k, u));
+        return load_part(place(k, u), lanes(u), T(0));
     }
-
-    // +inf comes out finite: its row is settled by its maximum.
-    Vec<T> exp2(Vec<T> x) const { return exp2_shifted(at_most(x - offset, shift.ceiling), shift); }
-
-    // 1 / sum, or NaN for a row without probabilities.
-    void inverses(const ColumnSum<T>& sum, Vec<T>& hi, Vec<T>& lo) const {
-        Total totals[L];
-        T his[L], los[L];
-        sum.totals(totals);
-        for (int i = 0; i < L; ++i) {
-            const Inverse<T> one = is_finite(max[i]) ? inverse(totals[i], T()) : Inverse<T>{NAN, 0};
-            his[i] = one.hi;
-            los[i] = one.lo;
-        }
-        hi = load(his);
-        lo = load(los);
-    }
-
-    void log_sums(const Split<ColumnSum<T>>& sums, LogSum<T> (&out)[L]) const {
-        Total tops[L], others[L];
-        sums.top.totals(tops);
-        sums.rest.totals(others);
-        for (int i = 0; i < L; ++i)
-            out[i] = {max[i],
-                      is_finite(max[i]) ? log_of<T>(tops[i], others[i]) : Pair<double>{NAN, 0}};
-    }
-
-    // Whether a row holds NaN: it alone makes the clamped terms' sum NaN.
-    void find_nan(const ColumnSum<T>& sum, bool (&out)[L]) const {
-        Total totals[L];
-        sum.totals(totals);
-        for (int i = 0; i < L; ++i) out[i] = totals[i].high != totals[i].high;
+    void put(int64_t k, int u, Vec<T> v) const {
+        if (Whole || lanes(u) == L)
+            store(place(k, u), v);
+        else
+            store_part(place(k, u), v, lanes(u));
     }
 };
 
-// All classes of up to `stripe` vectors of columns, three passes over memory that L2 holds.
-template <class T, Op op>
-inline void column_stripe(const Job& job, Row row, int count, const Axis& step) {
-    constexpr int L = Vec<T>::lanes;
-    const Axis& axis = job.classes[0];
-    const int64_t K = job.num_classes;
-    const int used = (count + L - 1) / L;
-    const auto lanes = [&](int u) { return count - u * L < L ? count - u * L : L; };
-    const auto bytes = [](int u) { return static_cast<int64_t>(u * L * sizeof(T)); };
-    const auto x = [&](int64_t k, int u) {
-        return load_lanes<T>(row.x + k * axis.x + bytes(u), lanes(u));
-    };
-    const auto put = [&](int64_t k, int u, Vec<T> v) {
-        store_lanes(row.out + k * axis.out + bytes(u), v, lanes(u));
-    };
+// A stripe: its scores, room for exponentials (perhaps the result's), the result. For logsumexp
+// `out` is a single line, and so is `sign`.
+template <class T, bool Whole>
+struct Columns {
+    Panel<T, Whole> x, e, out;
+    int64_t classes;
+    Scale<T> c;
 
-    Vec<T> top[stripe];
-    for (auto& t : top) t = Vec<T>::all(-HUGE_VAL);
-    for (int64_t k = 0; k < K; ++k)
-        for (int u = 0; u < used; ++u) top[u] = larger(top[u], x(k, u));
-    Columns<T> columns[stripe];
-    Row first = row;
-    for (int u = 0; u < used; ++u, advance(first, step, L))
-        columns[u].prepare(first, step, top[u], lanes(u));
+    int vectors() const { return x.vectors(); }
 
-    Split<ColumnSum<T>> sums[stripe];
-    constexpr int G = op == Op::softmax ? class_group : 1;
-    for (int64_t k = 0; k < K; k += G)
-        for (int u = 0; u < used; ++u) {
-            const Columns<T>& c = columns[u];
-            if constexpr (op == Op::softmax) {
-                Vec<T> e[G];
-                for (int j = 0; j < G; ++j) {
-                    e[j] = k + j < K ? c.exp2(x(k + j, u)) : Vec<T>::all(0);
-                    if (k + j < K) put(k + j, u, e[j]);
-                }
-                sums[u].rest.add(tree(e));
-            } else {
-                add_split(sums[u], x(k, u) - c.offset, c.below, c.below.max);
-            }
-        }
+    // The largest of the first classes of each column; false if one is not within reach.
+    bool maxima(int64_t first, Vec<T> (&top)[stripe]) const {
+        for (auto& t : top) t = Vec<T>::all(-HUGE_VAL);
+        for (int64_t k = 0; k < first; ++k)
+            for (int u = 0; u < vectors(); ++u) top[u] = larger(top[u], x.get(k, u));
+        bool ordinary = true;
+        for (int u = 0; u < vectors(); ++u) ordinary &= within_reach(top[u], c);
+        return ordinary;
+    }
 
-    for (int u = 0; u < used; ++u) {
-        const Columns<T>& c = columns[u];
-        if constexpr (op == Op::softmax) {
-            Vec<T> hi, lo;
-            c.inverses(sums[u].rest, hi, lo);
-            for (int64_t k = 0; k < K; ++k) {
-                const Vec<T> e = load_lanes<T>(row.out + k * axis.out + bytes(u), c.n);
-                put(k, u, quotient(e, hi, lo));
+    template <int size>
+    void exp2_group(int64_t k, const Shift<T> (&shift)[stripe], ColumnSum<T> (&sum)[stripe]) const {
+        for (int u = 0; u < vectors(); ++u) {
+            Shift<T> s = shift[u];
+            s.c_hi = Vec<T>::all(c.c_hi);  // one register for all
+            s.c_lo = Vec<T>::all(c.c_lo);
+            Vec<T> terms[size];
+            for (int j = 0; j < size; ++j) {
+                terms[j] = exp2_shifted(x.get(k + j, u), s);
+                e.put(k + j, u, terms[j]);
             }
-            continue;
-        }
-        LogSum<T> found[L];
-        c.log_sums(sums[u], found);
-        if constexpr (op == Op::logsumexp) {
-            bool has_nan[L];
-            c.find_nan(sums[u].rest, has_nan);
-            Row at = row;
-            advance(at, step, u * L);
-            for (int i = 0; i < c.n; ++i, advance(at, step, 1))
-                put_logsumexp(job, at, found[i], has_nan[i]);
-        } else if constexpr (op == Op::log_softmax) {
-            T half_max[L], log_sum[L];
-            for (int i = 0; i < L; ++i) {
-                half_max[i] = -c.max[i] / 2;
-                log_sum[i] = static_cast<T>(-found[i].value());
-            }
-            const LogProbability<T> result{load(half_max), load(c.t_hi), load(c.t_lo),
-                                           load(log_sum)};
-            for (int64_t k = 0; k < K; ++k) put(k, u, result.of(x(k, u)));
+            sum[u].add(tree(terms));
         }
     }
+
+    // Exponentials and their sums; false if a sum tells that a maximum was guessed too low, or NaN.
+    bool exp2(const Vec<T> (&top)[stripe], ColumnSum<T> (&sum)[stripe]) const {
+        Shift<T> shift[stripe];
+        for (int u = 0; u < vectors(); ++u) {
+            shift[u] = Shift<T>(c, nearest(top[u], c));
+            sum[u] = ColumnSum<T>();
+        }
+        int64_t k = 0;
+        for (; k + class_group <= classes; k += class_group) exp2_group<class_group>(k, shift, sum);
+        if (k < classes) exp2_group<1>(k, shift, sum);
+        bool in_range = true;
+        for (int u = 0; u < vectors(); ++u) in_range &= sum[u].within(1, Limits<T>::overflow);
+        return in_range;
+    }
+
+    // False, with x as it was, if a column needs the row kernel; so the other operations.
+    bool softmax() const {
+        Vec<T> top[stripe];
+        ColumnSum<T> sum[stripe];
+        // Where exponentials replace x there is no second try.
+        const bool guess = e.at != x.at && classes > guessed_classes;
+        if (!guess || !maxima(guessed_classes, top) || !exp2(top, sum)) {
+            if (!maxima(classes, top)) return false;
+            exp2(top, sum);  // a sum that is NaN now has a NaN in x
+        }
+        Inverse<Vec<T>> by[stripe];
+        for (int u = 0; u < vectors(); ++u) by[u] = sum[u].inverses();
+        for (int64_t k = 0; k < classes; ++k)
+            for (int u = 0; u < vectors(); ++u) out.put(k, u, quotient(e.get(k, u), by[u]));
+        return true;
+    }
+
+    template <int size>
+    void log_group_of(int64_t k, const Vec<T> (&top)[stripe], ColumnSum<T> (&rest)[stripe],
+                      Vec<T> (&ties)[stripe]) const {
+        for (int u = 0; u < vectors(); ++u) {
+            const Below<T> below(top[u], c);
+            Vec<T> terms[size];
+            for (int j = 0; j < size; ++j) {
+                const Split<T> apart(x.get(k + j, u), below);
+                terms[j] = apart.rest.high;
+                rest[u].lose(apart.rest.low);
+                ties[u] = ties[u] + apart.tie;
+            }
+            rest[u].add(tree(terms));
+        }
+    }
+
+    // log(sum(exp((x - max) / T))) by lane, as sums of two numbers.
+    bool log_sums(Vec<T> (&top)[stripe], Pair<double> (&found)[stripe][Vec<T>::lanes]) const {
+        if (!maxima(classes, top)) return false;
+        constexpr int G = log_group<T>;
+        ColumnSum<T> rest[stripe], count[stripe];
+        for (int64_t k = 0; k < classes;) {
+            const int64_t end = classes - k < countable ? classes : k + countable;
+            Vec<T> ties[stripe];
+            for (auto& t : ties) t = Vec<T>::all(0);
+            for (; k + G <= end; k += G) log_group_of<G>(k, top, rest, ties);
+            if (k < end) log_group_of<1>(k++, top, rest, ties);
+            for (int u = 0; u < vectors(); ++u) count[u].add(ties[u]);
+        }
+        for (int u = 0; u < vectors(); ++u) logs_of(count[u], rest[u], found[u]);
+        return true;
+    }
+
+    bool log_softmax() const {
+        Vec<T> top[stripe];
+        Pair<double> found[stripe][Vec<T>::lanes];
+        if (!log_sums(top, found)) return false;
+        LogProbability<T> result[stripe];
+        for (int u = 0; u < vectors(); ++u) {
+            T rounded[Vec<T>::lanes];
+            for (int i = 0; i < Vec<T>::lanes; ++i)
+                rounded[i] = static_cast<T>(found[u][i].high + found[u][i].low);
+            result[u] = LogProbability<T>(c, top[u], load(rounded));
+        }
+        for (int64_t k = 0; k < classes; ++k)
+            for (int u = 0; u < vectors(); ++u) {
+                LogProbability<T> r = result[u];
+                r.t_hi = Vec<T>::all(c.t_hi);  // one register for all
+                r.t_lo = Vec<T>::all(c.t_lo);
+                out.put(k, u, r.of(x.get(k, u)));
+            }
+        return true;
+    }
+
+    // `store_lse(column, value)` takes the results.
+    template <class Store>
+    bool logsumexp(Store store_lse) const {
+        Vec<T> top[stripe];
+        Pair<double> found[stripe][Vec<T>::lanes];
+        if (!log_sums(top, found)) return false;
+        for (int u = 0; u < vectors(); ++u) {
+            T maxima_of[Vec<T>::lanes];
+            store(maxima_of, top[u]);
+            for (int i = 0; i < x.lanes(u); ++i)
+                store_lse(u * Vec<T>::lanes + i,
+                          rounded_sum(static_cast<double>(maxima_of[i]), found[u][i]));
+        }
+        return true;
+    }
+};
+
+// The first `count` columns of a stripe; `order` maps a column to its row among them.
+template <class T, Op op, bool Whole, class Order>
+inline bool column_stripe(const Columns<T, Whole>& columns, const Job& job, const Row& row,
+                          const Axis& step, int count, Order order) {
+    if constexpr (op == Op::softmax) return columns.softmax();
+    if constexpr (op == Op::log_softmax) return columns.log_softmax();
+    return columns.logsumexp([&](int column, double lse) {
+        Row at = row;
+        advance(at, step, order(column));
+        if (order(column) < count) put_logsumexp<T>(job, at, lse);
+    });
+}
+
+template <class T, Op op, bool Whole>
+inline void columns_of(const Job& job, Row row, int count, const Axis& step, void* scratch,
+                       const Scale<T>& c) {
+    const Axis& axis = job.classes[0];
+    const Panel<T, Whole> x{const_cast<char*>(row.x), axis.x, count};
+    const Panel<T, Whole> out{row.out, axis.out, count};
+    const Panel<T, Whole> packed{static_cast<char*>(scratch),
+                                 stripe * Vec<T>::lanes * int64_t{sizeof(T)}, count};
+    const Columns<T, Whole> columns{x, job.scratch_len ? packed : out, out, job.num_classes, c};
+    const auto order = [](int column) { return column; };
+    if (!column_stripe<T, op>(columns, job, row, step, count, order))
+        rows<T, op, GroupSum<T>>(job, row, count, step, scratch);
 }
 
 template <class T, Op op>
-void columns(const Job& job, Row row, int64_t count, const Axis& step, void*) {
+void columns(const Job& job, Row row, int64_t count, const Axis& step, void* scratch) {
     const FloatMode mode;
     constexpr int width = stripe * Vec<T>::lanes;
-    for (; count > 0; count -= width, advance(row, step, width))
-        column_stripe<T, op>(job, row, static_cast<int>(count < width ? count : width), step);
+    const Scale<T> c(number_at(row.temperature));
+    for (; count >= width; count -= width, advance(row, step, width))
+        columns_of<T, op, true>(job, row, width, step, scratch, c);
+    if (count > 0) columns_of<T, op, false>(job, row, static_cast<int>(count), step, scratch, c);
 }

@@ -109,13 +109,14 @@ inline Vec<T> slope(Vec<T> r) {
 // log2(e) / temperature as a sum of two numbers, and 2 / temperature likewise.
 template <class T>
 struct Scale {
-    T c_hi, c_lo;
+    T c_hi, c_lo, c_inverse;
     T t_hi, t_lo;  // t_lo >= 0, so that -inf times either is no NaN in their sum
 
     Scale() = default;
     explicit Scale(double temperature) {
         const double log2e_hi = 0x1.71547652b82fep+0, log2e_lo = 0x1.777d0ffda0d24p-56;
         split(log2e_hi, log2e_lo, temperature, c_hi, c_lo);
+        c_inverse = 1 / c_hi;
         split(2, 0, temperature, t_hi, t_lo);
         if (t_lo < 0) {
             const T above = t_hi;
@@ -143,16 +144,18 @@ private:
 template <class T>
 struct Shift {
     Vec<T> c_hi, c_lo, floor, ceiling, magic_less_shift;
-    T scalar;
 
-    Shift(const Scale<T>& c, T n) : scalar(n - Limits<T>::bias) {
-        c_hi = Vec<T>::all(c.c_hi);
-        c_lo = Vec<T>::all(c.c_lo);
-        magic_less_shift = Vec<T>::all(magic<T> - scalar);
-        floor = Vec<T>::all((scalar + Limits<T>::lowest) / c.c_hi);
-        ceiling = Vec<T>::all((scalar + Limits<T>::highest) / c.c_hi);
-    }
     Shift() = default;
+    // For maxima of about n / c, in each lane its own.
+    Shift(const Scale<T>& c, Vec<T> n) {
+        const auto all = [](T a) { return Vec<T>::all(a); };
+        const Vec<T> shift = n - all(Limits<T>::bias);
+        c_hi = all(c.c_hi);
+        c_lo = all(c.c_lo);
+        magic_less_shift = all(magic<T>) - shift;
+        floor = (shift + all(Limits<T>::lowest)) * all(c.c_inverse);
+        ceiling = (shift + all(Limits<T>::highest)) * all(c.c_inverse);
+    }
 };
 
 // NaN stays NaN. The clamp is needed for infinities too, which have no remainder.
@@ -166,51 +169,6 @@ inline Vec<T> exp2_shifted(Vec<T> x, const Shift<T>& s) {
     return fused(t * r, slope(r), t);
 }
 
-// 2^n for integers of any size, as two factors: one alone may be out of range.
-inline double times_power(double a, double n) {
-    return __builtin_ldexp(a, static_cast<int>(n < -4000 ? -4000 : n > 4000 ? 4000 : n));
-}
-
-// A sum without the factor that all its terms have, unrounded: a ULP here is one of logsumexp.
-template <class T>
-inline Pair<double> in_terms(const Total& sum) {
-    constexpr double factor = Exp2<T>::factor, low = Exp2<T>::factor_low;
-    const double q = sum.high / factor;
-    return {q, ((__builtin_fma(-q, factor, sum.high) + sum.low) - q * low) / factor};
-}
-
-// 2^((x - max) * c + bias) for x <= max, the difference taken exactly, as a sum of two numbers:
-// then the maximum's own term is the table's first entry times 2^bias, as a log(sum) relative to it
-// wants. `low` is what the last rounding took from the term, so that logsumexp stays within 1.5 (2)
-// ULP where one term decides. Takes 9 instructions more than a shift.
-template <class T>
-struct Below {
-    Vec<T> max, floor, c_hi, c_lo;
-
-    static T lowest(const Scale<T>& c) { return (Limits<T>::lowest - Limits<T>::bias) / c.c_hi; }
-
-    Pair<Vec<T>> exp2(Vec<T> x) const {
-        const Vec<T> zero = Vec<T>::all(0), start = Vec<T>::all(magic<T> + Limits<T>::bias);
-        x = at_most(at_least(x, floor), max);  // finite, but for NaN
-        const Pair<Vec<T>> d = two_sum(x, zero - max);
-        const Vec<T> z = mul_add(d.high, c_hi, start);
-        const Vec<T> r = residual(d.high, c_hi, c_lo, z - start, d.low * c_hi);
-        const Vec<T> t = power(z, magic<T>, Exp2<T>::table), q = slope(r);
-        const Vec<T> e = fused(t * r, q, t);
-        return {e, mul_add(t * r, q, t - e)};
-    }
-
-    // How many times the maximum's own term a sum of nothing else is.
-    static double count(const Total& top) {
-        return times_power(top.value() / static_cast<double>(Exp2<T>::table[0]), -Limits<T>::bias);
-    }
-    // A sum of other terms, in units of the maximum's.
-    static Pair<double> relative(const Total& sum) {
-        const Pair<double> terms = in_terms<T>(sum);
-        return {times_power(terms.high, -Limits<T>::bias), times_power(terms.low, -Limits<T>::bias)};
-    }
-};
-
 template <class T>
 inline T magnitude(T a) {
     return a < 0 ? -a : a;
@@ -218,20 +176,14 @@ inline T magnitude(T a) {
 
 // round(x * c), the shift that makes 2^(x * c - shift) about 1.
 template <class T>
-inline T nearest(T x, const Scale<T>& c) {
-    constexpr T whole = sizeof(T) == 4 ? T(0x1.8p23) : T(0x1.8p52);
-    return (x * c.c_hi + whole) - whole;
+inline Vec<T> nearest(Vec<T> x, const Scale<T>& c) {
+    const Vec<T> whole = Vec<T>::all(sizeof(T) == 4 ? T(0x1.8p23) : T(0x1.8p52));
+    return (x * Vec<T>::all(c.c_hi) + whole) - whole;
 }
 
-// log(1 + a + b) for counts a and sums b >= 0: the logarithm of what is left of that sum after
-// rounding, and what was lost. 0.52 ULP by libm's log, where its log1p has 0.9.
-inline Pair<double> log_of_one_and(double a, const Pair<double>& b) {
-    const Pair<double> all = two_sum(1 + a, b.high);
-    return {__builtin_log(all.high), (all.low + b.low) / all.high};
-}
-
-// The number nearest to a + b.high + b.low.
-inline double rounded_sum(double a, const Pair<double>& b) {
-    const Pair<double> sum = two_sum(a, b.high);
-    return sum.high + (sum.low + b.low);
+// Whether the reduction keeps its digits for maxima like these; not for NaN or infinities.
+template <class T>
+inline bool within_reach(Vec<T> x, const Scale<T>& c) {
+    const Vec<T> n = x * Vec<T>::all(c.c_hi), reach = Vec<T>::all(Limits<T>::reach);
+    return all_at_most(n, reach) && all_at_most(Vec<T>::all(0) - n, reach);
 }

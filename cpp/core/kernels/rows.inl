@@ -70,12 +70,12 @@ inline void exp2_block(const T* x, T* e, int n, const Shift<T>& s) {
 template <class T>
 inline void divide_block(const T* e, T* y, int n, const Inverse<T>& by) {
     constexpr int L = Vec<T>::lanes;
-    const Vec<T> hi = Vec<T>::all(by.hi), lo = Vec<T>::all(by.lo);
+    const Inverse<Vec<T>> all = in_all_lanes(by);
     int i = 0;
     for (; i + 4 * L <= n; i += 4 * L)
-        for (int u = 0; u < 4; ++u) store(y + i + u * L, quotient(load(e + i + u * L), hi, lo));
-    for (; i + L <= n; i += L) store(y + i, quotient(load(e + i), hi, lo));
-    if (i < n) store_part(y + i, quotient(load_part(e + i, n - i, T(0)), hi, lo), n - i);
+        for (int u = 0; u < 4; ++u) store(y + i + u * L, quotient(load(e + i + u * L), all));
+    for (; i + L <= n; i += L) store(y + i, quotient(load(e + i), all));
+    if (i < n) store_part(y + i, quotient(load_part(e + i, n - i, T(0)), all), n - i);
 }
 
 // Calls visit(k0, n) for each block of the row.
@@ -119,16 +119,17 @@ inline T guessed_max(Source<T>& x) {
 // A shift that suits a maximum; false if none does without subtracting the maximum first.
 template <class T>
 inline bool shift_for(T top, const Scale<T>& c, Shift<T>& s) {
-    if (!(magnitude(top * c.c_hi) <= Limits<T>::reach)) return false;
-    s = Shift<T>(c, nearest(top, c));
+    const Vec<T> all = Vec<T>::all(top);
+    if (!within_reach(all, c)) return false;
+    s = Shift<T>(c, nearest(all, c));
     return true;
 }
 
 // Where |max * c| is too large for its reduction, x - max has few digits to lose: then the source
 // subtracts a finite maximum. Returns the maximum of what the source gives from here on.
 template <class T>
-inline T within_reach(Source<T>& x, T max, const Scale<T>& c) {
-    if (magnitude(max * c.c_hi) <= Limits<T>::reach) return max;
+inline T brought_within_reach(Source<T>& x, T max, const Scale<T>& c) {
+    if (within_reach(Vec<T>::all(max), c)) return max;
     x.offset = max;
     x.shifted = true;
     return 0;
@@ -138,7 +139,7 @@ inline T within_reach(Source<T>& x, T max, const Scale<T>& c) {
 template <class T>
 inline T shift_exactly(Source<T>& x, const Scale<T>& c, Shift<T>& s) {
     const T top = row_max(x);
-    if (is_finite(top)) shift_for(within_reach(x, top, c), c, s);
+    if (is_finite(top)) shift_for(brought_within_reach(x, top, c), c, s);
     return top;
 }
 
@@ -168,7 +169,7 @@ inline Total sweep(Source<T>& x, T* e, const Shift<T>& s, GroupSum<T> sum) {
     for_blocks(x.job, [&](int64_t k0, int n) {
         T* const to = e ? e + k0 : terms;
         exp2_block(x.at(k0, n), to, n, s);
-        add_terms(sum, to, n);
+        add_terms<class_group>(sum, to, n);
     });
     return sum.total();
 }
@@ -224,57 +225,44 @@ struct LogSum {
     double value() const { return log_sum.high + log_sum.low; }
 };
 
-// The terms of a row relative to its maximum: those of the maximum itself, and the others.
-template <class Sum>
-struct Split {
-    Sum top, rest;
+// Sums of a row relative to its maximum.
+template <class T, class Sum>
+struct Apart {
+    Sum rest;
+    double ties = 0;
 };
 
 template <class T>
-inline Below<T> below_max(T max, const Scale<T>& c) {
-    return {Vec<T>::all(max), Vec<T>::all(max + Below<T>::lowest(c)), Vec<T>::all(c.c_hi),
-            Vec<T>::all(c.c_lo)};
-}
-
-template <class T>
-inline Pair<double> log_of(const Total& top, const Total& rest) {
-    return log_of_one_and(Below<T>::count(top) - 1, Below<T>::relative(rest));
-}
-
-// Adds the terms of a vector; a column kernel does the same with its own sums.
-template <class T, class Sum>
-inline void add_split(Split<Sum>& sums, Vec<T> x, const Below<T>& below, Vec<T> max) {
-    const Pair<Vec<T>> e = below.exp2(x);
-    const Vec<T> rest = zero_where_equal(e.high, x, max);
-    sums.top.add(e.high - rest);
-    sums.rest.add(Pair<Vec<T>>{rest, e.low});  // the maximum's own term has no low part
-}
-
-template <class T>
-inline void add_block(Split<BlockSum<T>>& sums, const T* x, int n, const Below<T>& below) {
+inline void add_block(Apart<T, BlockSum<T>>& sums, const T* x, int n, const Below<T>& below) {
     constexpr int L = Vec<T>::lanes;
-    int i = 0;
-    for (; i + L <= n; i += L) add_split(sums, load(x + i), below, below.max);
-    if (i < n)
-        add_split(sums, load_part(x + i, n - i, static_cast<T>(-HUGE_VAL)), below, below.max);
-}
-
-template <class T>
-inline void add_block(Split<GroupSum<T>>& sums, const T* x, int n, const Below<T>& below) {
-    constexpr int L = Vec<T>::lanes;
+    Vec<T> ties = Vec<T>::all(0);
     for (int i = 0; i < n; i += L) {
-        const int left = n - i < L ? n - i : L;
-        const Vec<T> v = load_part(x + i, left, static_cast<T>(-HUGE_VAL));
-        const Pair<Vec<T>> e = below.exp2(v);
-        const Vec<T> rest = zero_where_equal(e.high, v, below.max);
-        T tops[L], others[L], lows[L];
-        store(tops, e.high - rest);
-        store(others, rest);
-        store(lows, e.low);
-        for (int j = 0; j < left; ++j) {
-            sums.top.add(tops[j]);
-            sums.rest.add(Pair<T>{others[j], lows[j]});
-        }
+        const int left = n - i;
+        const Split<T> terms(left < L ? load_part(x + i, left, T(-HUGE_VAL)) : load(x + i), below);
+        sums.rest.add(terms.rest.high);
+        sums.rest.lose(terms.rest.low);
+        ties = ties + terms.tie;
+    }
+    T counts[L];
+    store(counts, ties);
+    for (T count : counts) sums.ties += static_cast<double>(count);
+}
+
+template <class T>
+inline void add_block(Apart<T, GroupSum<T>>& sums, const T* x, int n, const Below<T>& below) {
+    constexpr int L = Vec<T>::lanes;
+    T rest[block + L], low[block + L], tie[block + L];
+    for (int i = 0; i < n; i += L) {
+        const int left = n - i;
+        const Split<T> terms(left < L ? load_part(x + i, left, T(-HUGE_VAL)) : load(x + i), below);
+        store(rest + i, terms.rest.high);
+        store(low + i, terms.rest.low);
+        store(tie + i, terms.tie);
+    }
+    add_terms<log_group<T>>(sums.rest, rest, n);
+    for (int i = 0; i < n; ++i) {
+        sums.rest.lose(low[i]);
+        sums.ties += static_cast<double>(tie[i]);
     }
 }
 
@@ -283,10 +271,10 @@ template <class T, class Sum>
 inline LogSum<T> log_sum(Source<T>& x, const Scale<T>& c, Sum) {
     const T max = row_max(x);
     if (!is_finite(max)) return {max, {NAN, 0}};
-    const Below<T> below = below_max(within_reach(x, max, c), c);
-    Split<Sum> sums;
+    const Below<T> below(Vec<T>::all(brought_within_reach(x, max, c)), c);
+    Apart<T, Sum> sums;
     for_blocks(x.job, [&](int64_t k0, int n) { add_block(sums, x.at(k0, n), n, below); });
-    return {max, log_of<T>(sums.top.total(), sums.rest.total())};
+    return {max, log_of(sums.ties, sums.rest.total(), T())};
 }
 
 // float32 in block order needs one reading: float64 has digits to spare for the arithmetic of a
@@ -309,7 +297,7 @@ inline Swept sweep_for_max(Source<float>& x, const Shift<float>& s) {
     for_blocks(x.job, [&](int64_t k0, int n) {
         const float* const xs = x.at(k0, n);
         BlockSum<float> sum;
-        exp2_block<false, 1>(xs, static_cast<float*>(nullptr), n, s, sum);
+        exp2_block<false, vector_group<float>>(xs, static_cast<float*>(nullptr), n, s, sum);
         const Vec<float> top = max_of_block(xs, n);
         if (found.at >= 0 && !any_greater(top, Vec<float>::all(found.top)))
             return found.others.add(sum);
@@ -337,37 +325,26 @@ inline LogSum<float> log_sum(Source<float>& x, const Scale<float>& c, BlockSum<f
         sum = found.total();
         if (!(sum.high > 0)) return {max, {NAN, 0}};
     }
-    // The maximum's term is 2^(n + r); sums are in units of 2^shift.
-    const double top = static_cast<double>(found.top),
-                 n = static_cast<double>(nearest(found.top, c));
-    const double shift = static_cast<double>(s.scalar);
-    const double r = top * (static_cast<double>(c.c_hi) + static_cast<double>(c.c_lo)) - n;
-    const double all = times_power(in_terms<float>(sum).high, shift - n);
-    if (all >= 3) return {max, {__builtin_log(all), -r * 0x1.62e42fefa39efp-1}};
+    // The maximum's term is 2^(n + r); sums are in units of 2^(n - bias), whatever was guessed.
+    const float n = first_lane(nearest(Vec<float>::all(found.top), c));
+    const double r = static_cast<double>(found.top) *
+                         (static_cast<double>(c.c_hi) + static_cast<double>(c.c_lo)) -
+                     static_cast<double>(n);
+    const float shift = magic<float> - first_lane(s.magic_less_shift);
+    const double unit = times_power(1 / Exp2<float>::factor, static_cast<double>(shift - n));
+    const double all = sum.value() * unit;
+    const auto lanes = [](double a) { return Vec<double>::all(a); };
+    if (all >= 3) return {max, {first_lane(log(lanes(all))), -r * 0x1.62e42fefa39efp-1}};
     const int64_t left = x.job.num_classes - found.at;
     const int length = static_cast<int>(left < block ? left : block);
-    Split<BlockSum<float>> own;
-    add_block(own, x.at(found.at, length), length, below_max(found.top, c));
-    const double others =
-        times_power(in_terms<float>(found.others.total()).high, shift - n) / __builtin_exp2(r);
-    const Pair<double> rest = Below<float>::relative(own.rest.total());
-    return {max,
-            log_of_one_and(Below<float>::count(own.top.total()) - 1, {rest.high + others, 0})};
+    Apart<float, BlockSum<float>> own;
+    add_block(own, x.at(found.at, length), length, Below<float>(Vec<float>::all(found.top), c));
+    // The other blocks' sum in the terms of `Below`.
+    const Total others = found.others.total(), rest = own.rest.total();
+    const double rescale = times_power(1 / __builtin_exp2(r), static_cast<double>(shift - n)) *
+                           __builtin_exp2(Limits<float>::bias);
+    return {max, log_of(own.ties, {rest.high + others.value() * rescale, rest.low}, 0.0f)};
 }
-
-// (x - max) / T - log_sum for a row or for columns. Half the difference, times 2 / T: the whole one
-// may overflow where the result does not.
-template <class T>
-struct LogProbability {
-    Vec<T> minus_half_max, t_hi, t_lo, minus_log_sum;
-
-    Vec<T> of(Vec<T> x) const {
-        const Vec<T> half = mul_add(x, Vec<T>::all(T(0.5)), minus_half_max);
-        // -inf times t_lo = 0 would be NaN.
-        const Vec<T> finite = at_least(half, Vec<T>::all(Limits<T>::most_negative));
-        return mul_add(half, t_hi, mul_add(finite, t_lo, minus_log_sum));
-    }
-};
 
 template <class T, class Sum>
 inline void log_softmax_row(const Job& job, const Row& row, const Scale<T>& c, T*) {
@@ -376,9 +353,8 @@ inline void log_softmax_row(const Job& job, const Row& row, const Scale<T>& c, T
     const LogSum<T> found = log_sum(x, c, Sum{});
     if (!(found.value() >= 0))
         return fill<T>(job, row, row_is_absent(job, row) ? -HUGE_VAL : NAN, -HUGE_VAL);
-    const LogProbability<T> result{Vec<T>::all(-found.max / 2), Vec<T>::all(c.t_hi),
-                                   Vec<T>::all(c.t_lo),
-                                   Vec<T>::all(static_cast<T>(-found.value()))};
+    const LogProbability<T> result(c, Vec<T>::all(found.max),
+                                   Vec<T>::all(static_cast<T>(found.value())));
     x.shifted = false;
     T buffer[block];
     for_blocks(job, [&](int64_t k0, int n) {
@@ -403,12 +379,7 @@ inline void put_number(Elem type, char* p, double value) {
 
 // logsumexp of a row and, where asked for, the sign of the sum.
 template <class T>
-inline void put_logsumexp(const Job& job, const Row& row, const LogSum<T>& found, bool has_nan) {
-    double lse = static_cast<double>(found.max);
-    if (has_nan)
-        lse = NAN;
-    else if (is_finite(found.max))
-        lse = rounded_sum(lse, found.log_sum);
+inline void put_logsumexp(const Job& job, const Row& row, double lse) {
     put_number<T>(job.out, row.out, lse);
     if (row.sign) put_number<T>(job.out, row.sign, lse != lse ? lse : lse > -HUGE_VAL);
 }
@@ -417,7 +388,11 @@ template <class T, class Sum>
 inline void logsumexp_row(const Job& job, const Row& row, const Scale<T>& c, T*) {
     Source<T> x(job, row);
     const LogSum<T> found = log_sum(x, c, Sum{});
-    put_logsumexp(job, row, found, !is_finite(found.max) && row_has_nan(x));
+    const double max = static_cast<double>(found.max);
+    if (is_finite(found.max))
+        put_logsumexp<T>(job, row, rounded_sum(max, found.log_sum));
+    else
+        put_logsumexp<T>(job, row, row_has_nan(x) ? NAN : max);
 }
 
 // log(abs(sum(weights * exp(x)))) and the sum's sign, as a sum of exp(x + log(abs(weight))) with
@@ -452,7 +427,7 @@ inline void weighted_row(const Job& job, const Row& row, const Scale<T>&, T*) {
         const double whole = static_cast<double>(static_cast<int64_t>(top > 1e15    ? 1e15
                                                                       : top < -1e15 ? -1e15
                                                                                     : top));
-        const Shift<double> s(Scale<double>(1), 0);
+        const Shift<double> s(Scale<double>(1), Vec<double>::all(0));
         Compensated<double> total{{0, 0}};
         for_blocks(job, [&](int64_t k0, int n) {
             fetch(k0, n);
@@ -461,7 +436,8 @@ inline void weighted_row(const Job& job, const Row& row, const Scale<T>&, T*) {
             for (int i = 0; i < n; ++i)
                 if (addends[i] > -HUGE_VAL) total.add(weights[i] > 0 ? e[i] : -e[i]);
         });
-        sum = times_power(in_terms<double>({total.sum.high, total.sum.low}).high, s.scalar);
+        sum = times_power(in_terms<double>({total.sum.high, total.sum.low}).high,
+                          -Limits<double>::bias);
         lse = whole + __builtin_log(magnitude(sum));
     } else if (sum == 0) {
         lse = -HUGE_VAL;

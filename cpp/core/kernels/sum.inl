@@ -11,10 +11,12 @@
 // costs up to 1 ULP of the sum; the largest error seen of a softmax, in ULP:
 //     float32, vectors of a long row: groups of 2: 3.1, of 4: 3.5, of 8: 3.9
 //     classes one by one, where few dominate more often: of 4: 4.07; float64: of 4: 4.13
-// The logarithms, with logsumexp at 1.5 and 2 ULP, fold each term.
 template <class T>
 constexpr int vector_group = sizeof(T) == 4 ? 4 : 2;
 constexpr int class_group = 2;
+// logsumexp is promised 1.5 (2) ULP: float64 has none to spare.
+template <class T>
+constexpr int log_group = sizeof(T) == 4 ? class_group : 1;
 
 template <class V>
 inline V tree(const V (&e)[4]) {
@@ -61,9 +63,13 @@ inline Inverse<double> inverse(const Total& t, double) {
     const double q = 1 / t.high;
     return {q, (__builtin_fma(-q, t.high, 1) - q * t.low) * q};
 }
+template <class V>
+inline V quotient(V e, const Inverse<V>& by) {
+    return fused(e, by.hi, e * by.lo);
+}
 template <class T>
-inline Vec<T> quotient(Vec<T> e, Vec<T> inverse_hi, Vec<T> inverse_lo) {
-    return fused(e, inverse_hi, e * inverse_lo);
+inline Inverse<Vec<T>> in_all_lanes(const Inverse<T>& by) {
+    return {Vec<T>::all(by.hi), Vec<T>::all(by.lo)};
 }
 
 // One running sum of float64 terms, as a number or a vector of them.
@@ -73,10 +79,6 @@ struct Compensated {
     void add(V term) {
         const Pair<V> next = two_sum(sum.high, term);
         sum = {next.high, sum.low + next.low};
-    }
-    void add(const Pair<V>& term) {
-        add(term.high);
-        sum.low = sum.low + term.low;
     }
 };
 
@@ -91,10 +93,7 @@ struct BlockSum<float> {
         low = low + widen_low(part);
         high = high + widen_high(part);
     }
-    void add(const Pair<Vec<float>>& term) {
-        add(term.high);
-        lost = lost + term.low;
-    }
+    void lose(Vec<float> part) { lost = lost + part; }
     void add(const BlockSum& other) {
         low = low + other.low;
         high = high + other.high;
@@ -112,10 +111,10 @@ template <>
 struct BlockSum<double> {
     Compensated<Vec<double>> lanes{{Vec<double>::all(0), Vec<double>::all(0)}};
     void add(Vec<double> part) { lanes.add(part); }
-    void add(const Pair<Vec<double>>& term) { lanes.add(term); }
+    void lose(Vec<double> part) { lanes.sum.low = lanes.sum.low + part; }
     void add(const BlockSum& other) {
-        lanes.add(other.lanes.sum.high);
-        lanes.add(other.lanes.sum.low);
+        add(other.lanes.sum.high);
+        lose(other.lanes.sum.low);
     }
     Total total() const {
         double high[Vec<double>::lanes], low[Vec<double>::lanes];
@@ -136,10 +135,7 @@ struct GroupSum<float> {
     double sum = 0;
     float lost = 0;
     void add(float part) { sum += static_cast<double>(part); }
-    void add(const Pair<float>& term) {
-        add(term.high);
-        lost += term.low;
-    }
+    void lose(float part) { lost += part; }
     Total total() const { return {sum, static_cast<double>(lost)}; }
 };
 
@@ -147,16 +143,16 @@ template <>
 struct GroupSum<double> {
     Compensated<double> sum{{0, 0}};
     void add(double part) { sum.add(part); }
-    void add(const Pair<double>& term) { sum.add(term); }
+    void lose(double part) { sum.sum.low += part; }
     Total total() const { return {sum.sum.high, sum.sum.low}; }
 };
 
-// Adds n terms, a multiple of a group unless they end the row.
-template <class T>
+// Adds n terms, a multiple of G unless they end the row.
+template <int G, class T>
 inline void add_terms(GroupSum<T>& sum, const T* e, int n) {
-    for (int i = 0; i < n; i += class_group) {
-        T g[class_group];
-        for (int j = 0; j < class_group; ++j) g[j] = i + j < n ? e[i + j] : 0;
+    for (int i = 0; i < n; i += G) {
+        T g[G];
+        for (int j = 0; j < G; ++j) g[j] = i + j < n ? e[i + j] : 0;
         sum.add(tree(g));
     }
 }
@@ -173,18 +169,16 @@ struct ColumnSum<float> {
         low = low + widen_low(part);
         high = high + widen_high(part);
     }
-    void add(const Pair<Vec<float>>& term) {
-        add(term.high);
-        lost = lost + term.low;
+    void lose(Vec<float> part) { lost = lost + part; }
+    bool within(double least, double most) const {
+        const Vec<double> a = Vec<double>::all(least), b = Vec<double>::all(most);
+        return all_at_most(a, low) && all_at_most(a, high) && all_at_most(low, b) &&
+               all_at_most(high, b);
     }
-    void totals(Total* out) const {
-        double sums[Vec<float>::lanes];
-        float rests[Vec<float>::lanes];
-        store(sums, low);
-        store(sums + Vec<double>::lanes, high);
-        store(rests, lost);
-        for (int i = 0; i < Vec<float>::lanes; ++i)
-            out[i] = {sums[i], static_cast<double>(rests[i])};
+    Inverse<Vec<float>> inverses() const {
+        const Vec<double> q0 = Vec<double>::all(1) / low, q1 = Vec<double>::all(1) / high;
+        const Vec<float> hi = narrow(q0, q1);
+        return {hi, narrow(q0 - widen_low(hi), q1 - widen_high(hi))};
     }
 };
 
@@ -192,11 +186,26 @@ template <>
 struct ColumnSum<double> {
     Compensated<Vec<double>> lanes{{Vec<double>::all(0), Vec<double>::all(0)}};
     void add(Vec<double> part) { lanes.add(part); }
-    void add(const Pair<Vec<double>>& term) { lanes.add(term); }
-    void totals(Total* out) const {
+    void lose(Vec<double> part) { lanes.sum.low = lanes.sum.low + part; }
+    bool within(double least, double most) const {
+        return all_at_most(Vec<double>::all(least), lanes.sum.high) &&
+               all_at_most(lanes.sum.high, Vec<double>::all(most));
+    }
+    void totals(Total (&out)[Vec<double>::lanes]) const {
         double high[Vec<double>::lanes], low[Vec<double>::lanes];
         store(high, lanes.sum.high);
         store(low, lanes.sum.low);
         for (int i = 0; i < Vec<double>::lanes; ++i) out[i] = {high[i], low[i]};
+    }
+    Inverse<Vec<double>> inverses() const {
+        Total sums[Vec<double>::lanes];
+        totals(sums);
+        double hi[Vec<double>::lanes], lo[Vec<double>::lanes];
+        for (int i = 0; i < Vec<double>::lanes; ++i) {
+            const Inverse<double> one = inverse(sums[i], 0.0);
+            hi[i] = one.hi;
+            lo[i] = one.lo;
+        }
+        return {load(hi), load(lo)};
     }
 };

@@ -61,6 +61,7 @@ inline VecF operator-(VecF a, VecF b) { return {_mm256_sub_ps(a.v, b.v)}; }
 inline VecD operator-(VecD a, VecD b) { return {_mm256_sub_pd(a.v, b.v)}; }
 inline VecF operator*(VecF a, VecF b) { return {_mm256_mul_ps(a.v, b.v)}; }
 inline VecD operator*(VecD a, VecD b) { return {_mm256_mul_pd(a.v, b.v)}; }
+inline VecD operator/(VecD a, VecD b) { return {_mm256_div_pd(a.v, b.v)}; }
 inline VecF mul_add(VecF a, VecF b, VecF c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
 inline VecD mul_add(VecD a, VecD b, VecD c) { return {_mm256_fmadd_pd(a.v, b.v, c.v)}; }
 
@@ -82,6 +83,12 @@ inline bool any_greater(VecF a, VecF b) {
 }
 inline bool any_greater(VecD a, VecD b) {
     return _mm256_movemask_pd(_mm256_cmp_pd(a.v, b.v, _CMP_GT_OQ)) != 0;
+}
+inline bool all_at_most(VecF a, VecF b) {
+    return _mm256_movemask_ps(_mm256_cmp_ps(a.v, b.v, _CMP_NLE_UQ)) == 0;
+}
+inline bool all_at_most(VecD a, VecD b) {
+    return _mm256_movemask_pd(_mm256_cmp_pd(a.v, b.v, _CMP_NLE_UQ)) == 0;
 }
 inline bool any_nan(VecF a) {
     return _mm256_movemask_ps(_mm256_cmp_ps(a.v, a.v, _CMP_UNORD_Q)) != 0;
@@ -117,17 +124,41 @@ inline VecF power(VecF z, float, const float (&table)[8]) {
     const __m256i bits = _mm256_castps_si256(z.v);
     const __m256i index = _mm256_slli_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), 20);
     const __m256i entries = _mm256_sub_epi32(_mm256_castps_si256(_mm256_loadu_ps(table)), index);
-    return {_mm256_castsi256_ps(_mm256_add_epi32(_mm256_permutevar8x32_epi32(entries, bits),
-                                                 _mm256_slli_epi32(bits, 20)))};
+    return {_mm256_castsi256_ps(
+        _mm256_add_epi32(_mm256_permutevar8x32_epi32(entries, bits), _mm256_slli_epi32(bits, 20)))};
 }
 inline VecD power(VecD z, double, const double (&)[1]) {
     const __m256i bits = _mm256_slli_epi64(_mm256_castpd_si256(z.v), 52);
-    return {_mm256_castsi256_pd(
-        _mm256_add_epi64(_mm256_castpd_si256(_mm256_set1_pd(1)), bits))};
+    return {_mm256_castsi256_pd(_mm256_add_epi64(_mm256_castpd_si256(_mm256_set1_pd(1)), bits))};
 }
 
 inline VecD widen_low(VecF a) { return {_mm256_cvtps_pd(_mm256_castps256_ps128(a.v))}; }
 inline VecD widen_high(VecF a) { return {_mm256_cvtps_pd(_mm256_extractf128_ps(a.v, 1))}; }
+
+inline VecF narrow(VecD low, VecD high) {
+    return {_mm256_set_m128(_mm256_cvtpd_ps(high.v), _mm256_cvtpd_ps(low.v))};
+}
+
+template <int step>
+inline void exchange(VecF& a, VecF& b) {
+    const __m256 x = a.v, y = b.v;
+    if constexpr (step == 4) {
+        a.v = _mm256_permute2f128_ps(x, y, 0x20);
+        b.v = _mm256_permute2f128_ps(x, y, 0x31);
+    } else if constexpr (step == 2) {
+        a.v = _mm256_shuffle_ps(x, y, 0x44);
+        b.v = _mm256_shuffle_ps(x, y, 0xee);
+    } else {
+        a.v = _mm256_blend_ps(x, _mm256_moveldup_ps(y), 0xaa);
+        b.v = _mm256_blend_ps(_mm256_movehdup_ps(x), y, 0xaa);
+    }
+}
+template <int step>
+inline void exchange(VecD& a, VecD& b) {
+    const __m256d x = a.v, y = b.v;
+    a.v = step == 2 ? _mm256_permute2f128_pd(x, y, 0x20) : _mm256_unpacklo_pd(x, y);
+    b.v = step == 2 ? _mm256_permute2f128_pd(x, y, 0x31) : _mm256_unpackhi_pd(x, y);
+}
 
 inline VecF load_f16(const uint16_t* p) {
     return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};

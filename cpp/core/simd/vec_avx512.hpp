@@ -53,6 +53,7 @@ inline VecF operator-(VecF a, VecF b) { return {_mm512_sub_ps(a.v, b.v)}; }
 inline VecD operator-(VecD a, VecD b) { return {_mm512_sub_pd(a.v, b.v)}; }
 inline VecF operator*(VecF a, VecF b) { return {_mm512_mul_ps(a.v, b.v)}; }
 inline VecD operator*(VecD a, VecD b) { return {_mm512_mul_pd(a.v, b.v)}; }
+inline VecD operator/(VecD a, VecD b) { return {_mm512_div_pd(a.v, b.v)}; }
 inline VecF mul_add(VecF a, VecF b, VecF c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 inline VecD mul_add(VecD a, VecD b, VecD c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }
 
@@ -71,6 +72,9 @@ inline VecD larger(VecD top, VecD x) { return {_mm512_max_pd(x.v, top.v)}; }
 
 inline bool any_greater(VecF a, VecF b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ) != 0; }
 inline bool any_greater(VecD a, VecD b) { return _mm512_cmp_pd_mask(a.v, b.v, _CMP_GT_OQ) != 0; }
+// False if any is NaN.
+inline bool all_at_most(VecF a, VecF b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_NLE_UQ) == 0; }
+inline bool all_at_most(VecD a, VecD b) { return _mm512_cmp_pd_mask(a.v, b.v, _CMP_NLE_UQ) == 0; }
 inline bool any_nan(VecF a) { return _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q) != 0; }
 inline bool any_nan(VecD a) { return _mm512_cmp_pd_mask(a.v, a.v, _CMP_UNORD_Q) != 0; }
 
@@ -105,13 +109,42 @@ inline VecF power(VecF z, float magic, const float (&table)[16]) {
     return {_mm512_scalef_ps(t, (z - VecF::all(magic)).v)};
 }
 inline VecD power(VecD z, double magic, const double (&table)[16]) {
-    const __m512d t = _mm512_permutex2var_pd(
-        _mm512_loadu_pd(table), _mm512_castpd_si512(z.v), _mm512_loadu_pd(table + 8));
+    const __m512d t = _mm512_permutex2var_pd(_mm512_loadu_pd(table), _mm512_castpd_si512(z.v),
+                                             _mm512_loadu_pd(table + 8));
     return {_mm512_scalef_pd(t, (z - VecD::all(magic)).v)};
 }
 
 inline VecD widen_low(VecF a) { return {_mm512_cvtps_pd(_mm512_castps512_ps256(a.v))}; }
 inline VecD widen_high(VecF a) { return {_mm512_cvtps_pd(_mm512_extractf32x8_ps(a.v, 1))}; }
+
+inline VecF narrow(VecD low, VecD high) {
+    return {_mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low.v)),
+                               _mm512_cvtpd_ps(high.v), 1)};
+}
+
+// Swaps the lanes of `a` that have bit `step` in their number with those of `b` that lack it.
+template <int step>
+inline void exchange(VecF& a, VecF& b) {
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __mmask16 has = _mm512_test_epi32_mask(lane, _mm512_set1_epi32(step));
+    const __m512i from_a = _mm512_mask_add_epi32(lane, has, lane, _mm512_set1_epi32(16 - step));
+    const __m512i from_b = _mm512_mask_add_epi32(_mm512_add_epi32(lane, _mm512_set1_epi32(step)),
+                                                 has, lane, _mm512_set1_epi32(16));
+    const __m512 first = _mm512_permutex2var_ps(a.v, from_a, b.v);
+    b.v = _mm512_permutex2var_ps(a.v, from_b, b.v);
+    a.v = first;
+}
+template <int step>
+inline void exchange(VecD& a, VecD& b) {
+    const __m512i lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+    const __mmask8 has = _mm512_test_epi64_mask(lane, _mm512_set1_epi64(step));
+    const __m512i from_a = _mm512_mask_add_epi64(lane, has, lane, _mm512_set1_epi64(8 - step));
+    const __m512i from_b = _mm512_mask_add_epi64(_mm512_add_epi64(lane, _mm512_set1_epi64(step)),
+                                                 has, lane, _mm512_set1_epi64(8));
+    const __m512d first = _mm512_permutex2var_pd(a.v, from_a, b.v);
+    b.v = _mm512_permutex2var_pd(a.v, from_b, b.v);
+    a.v = first;
+}
 
 inline VecF load_f16(const uint16_t* p) {
     return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};

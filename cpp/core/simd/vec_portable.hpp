@@ -57,6 +57,11 @@ inline Vec<T> operator*(Vec<T> a, Vec<T> b) {
     return {a.v * b.v};
 }
 
+template <class T>
+inline Vec<T> operator/(Vec<T> a, Vec<T> b) {
+    return {a.v / b.v};
+}
+
 // Two roundings where the machine has no fused multiply-add: good enough for a polynomial.
 template <class T>
 inline Vec<T> mul_add(Vec<T> a, Vec<T> b, Vec<T> c) {
@@ -95,6 +100,10 @@ inline bool any(Mask m) {
 template <class T>
 inline bool any_greater(Vec<T> a, Vec<T> b) {
     return any(a.v > b.v);
+}
+template <class T>
+inline bool all_at_most(Vec<T> a, Vec<T> b) {
+    return !any(~(a.v <= b.v));
 }
 template <class T>
 inline bool any_nan(Vec<T> a) {
@@ -168,6 +177,21 @@ inline VecF power(VecF z, float, const float (&)[1]) {
 inline VecD power(VecD z, double, const double (&)[1]) {
     typedef uint64_t Bits __attribute__((vector_size(16)));
     return {(VecD::Native)((Bits)VecD::all(1).v + ((Bits)z.v << 52))};
+}
+
+template <int step>
+inline void exchange(VecF& a, VecF& b) {
+    const VecF::Native x = a.v, y = b.v;
+    a.v = step == 2 ? __builtin_shufflevector(x, y, 0, 1, 4, 5)
+                    : __builtin_shufflevector(x, y, 0, 4, 2, 6);
+    b.v = step == 2 ? __builtin_shufflevector(x, y, 2, 3, 6, 7)
+                    : __builtin_shufflevector(x, y, 1, 5, 3, 7);
+}
+template <int step>
+inline void exchange(VecD& a, VecD& b) {
+    const VecD::Native x = a.v, y = b.v;
+    a.v = __builtin_shufflevector(x, y, 0, 2);
+    b.v = __builtin_shufflevector(x, y, 1, 3);
 }
 
 inline VecF load_f16(const uint16_t* p) {

@@ -1,0 +1,104 @@
+// log(sum(exp((x - max) / T))) to all its digits, even where it is close to 0: what rows and
+// columns share. A sum with the maximum in it would lose a confident winner: at scale 100 and ten
+// classes half of all winners come out as exactly 0 elsewhere. So the maximum's own terms are
+// counted, the others are summed, and the logarithm is that of 1 + (count - 1) + sum.
+
+// 2^((x - max) * c + bias) for x <= max, the difference taken exactly, as a sum of two numbers:
+// then the maximum's own term is the table's first entry times 2^bias. `low` is what the last
+// rounding took from the term, so that logsumexp stays within 1.5 (2) ULP where one term decides.
+// Takes 9 instructions more than a shift.
+template <class T>
+struct Below {
+    Vec<T> max, floor, c_hi, c_lo;
+
+    Below(Vec<T> of, const Scale<T>& c) : max(of) {
+        const T lowest = (Limits<T>::lowest - Limits<T>::bias) * c.c_inverse;
+        floor = max + Vec<T>::all(lowest);
+        c_hi = Vec<T>::all(c.c_hi);
+        c_lo = Vec<T>::all(c.c_lo);
+    }
+
+    Pair<Vec<T>> exp2(Vec<T> x) const {
+        const Vec<T> start = Vec<T>::all(magic<T> + Limits<T>::bias);
+        x = at_most(at_least(x, floor), max);  // finite, but for NaN
+        const Pair<Vec<T>> d = two_sum(x, Vec<T>::all(0) - max);
+        const Vec<T> z = mul_add(d.high, c_hi, start);
+        const Vec<T> r = residual(d.high, c_hi, c_lo, z - start, d.low * c_hi);
+        const Vec<T> t = power(z, magic<T>, Exp2<T>::table), q = slope(r);
+        const Vec<T> e = fused(t * r, q, t);
+        return {e, mul_add(t * r, q, t - e)};
+    }
+};
+
+// What a vector of scores adds: terms of others than the maximum, and 1 where it is the maximum.
+template <class T>
+struct Split {
+    Pair<Vec<T>> rest;
+    Vec<T> tie;
+
+    Split(Vec<T> x, const Below<T>& below) {
+        const Vec<T> one = Vec<T>::all(1);
+        rest = below.exp2(x);
+        rest.high = zero_where_equal(rest.high, x, below.max);
+        tie = one - zero_where_equal(one, x, below.max);
+    }
+};
+
+// 2^n for integers of any size, as two factors: one alone may be out of range.
+inline double times_power(double a, double n) {
+    return __builtin_ldexp(a, static_cast<int>(n < -4000 ? -4000 : n > 4000 ? 4000 : n));
+}
+
+// A sum without the factor that all its terms have, unrounded: a ULP here is one of logsumexp.
+template <class T>
+inline Pair<double> in_terms(const Total& sum) {
+    constexpr double factor = Exp2<T>::factor, low = Exp2<T>::factor_low;
+    const double q = sum.high / factor;
+    return {q, ((__builtin_fma(-q, factor, sum.high) + sum.low) - q * low) / factor};
+}
+
+// log(ties + rest), `rest` being a sum of terms of `Below`. Float64 by libm, whose log errs by 0.52
+// ULP (its log1p by 0.9); float32 has digits to spare and takes eight rows at a time.
+inline Vec<double> log_of(Vec<double> ties, Vec<double> rest, float) {
+    const Vec<double> one = Vec<double>::all(1);
+    const double unit = 1 / (Exp2<float>::factor * __builtin_exp2(Limits<float>::bias));
+    return log_of_one_and(ties - one, rest * Vec<double>::all(unit));
+}
+inline Pair<double> log_of(double ties, const Total& rest, float) {
+    const auto all = [](double a) { return Vec<double>::all(a); };
+    return {first_lane(log_of(all(ties), all(rest.high) + all(rest.low), 0.0f)), 0};
+}
+inline Pair<double> log_of(double ties, const Total& rest, double) {
+    const Pair<double> terms = in_terms<double>(rest);
+    const double high = times_power(terms.high, -Limits<double>::bias);
+    const double low = times_power(terms.low, -Limits<double>::bias);
+    const Pair<double> all = two_sum(ties, high);
+    return {__builtin_log(all.high), (all.low + low) / all.high};
+}
+
+// The number nearest to a + b.high + b.low.
+inline double rounded_sum(double a, const Pair<double>& b) {
+    const Pair<double> sum = two_sum(a, b.high);
+    return sum.high + (sum.low + b.low);
+}
+
+// (x - max) / T - log_sum. Half the difference, times 2 / T: the whole one may overflow where the
+// result does not.
+template <class T>
+struct LogProbability {
+    Vec<T> minus_half_max, t_hi, t_lo, minus_log_sum;
+
+    LogProbability() = default;
+    LogProbability(const Scale<T>& c, Vec<T> max, Vec<T> log_sum)
+        : minus_half_max(max * Vec<T>::all(T(-0.5))),
+          t_hi(Vec<T>::all(c.t_hi)),
+          t_lo(Vec<T>::all(c.t_lo)),
+          minus_log_sum(Vec<T>::all(0) - log_sum) {}
+
+    Vec<T> of(Vec<T> x) const {
+        const Vec<T> half = mul_add(x, Vec<T>::all(T(0.5)), minus_half_max);
+        // -inf times t_lo = 0 would be NaN.
+        const Vec<T> finite = at_least(half, Vec<T>::all(Limits<T>::most_negative));
+        return mul_add(half, t_hi, mul_add(finite, t_lo, minus_log_sum));
+    }
+};
