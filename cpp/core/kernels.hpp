@@ -44,8 +44,10 @@ inline void advance(Row& row, const Axis& a, int64_t by) {
 struct Job {
     Elem in, out;
     bool in_place;        // x and out are the same memory
-    bool plain_x;         // x: contiguous class axis, in the compute type, nothing masked
-    bool plain_out;       // out: contiguous class axis, in the compute type
+    bool plain_x;         // x: one contiguous class axis, and so is the mask's; readable in vectors
+    bool contiguous_out;  // out: one contiguous class axis
+    bool plain_out;       // the same, in the compute type
+    bool streaming;       // the result goes past the caches
     int num_class_axes;   // merged; 1 in nearly all calls
     const Axis* classes;  // outermost first
     int64_t num_classes;

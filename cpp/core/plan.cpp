@@ -2,6 +2,8 @@
 
 #include "plan.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
@@ -15,7 +17,7 @@ namespace {
 // A thread more pays from about this many elements on: waking one takes 2 to 3 microseconds.
 constexpr int64_t elements_per_thread = 24 * 1024;
 // Elements of a unit of work: enough to make dealing it out cheap, few enough to balance.
-constexpr int64_t elements_per_unit = 16 * 1024;
+constexpr int64_t least_unit = 16 * 1024, most_unit = 256 * 1024;
 // A row up to this size is kept as exponentials between its two passes, if its result is not in the
 // compute type; a longer one has them computed twice. Half of a common L2 cache.
 constexpr int64_t scratch_bytes = 512 * 1024;
@@ -54,6 +56,21 @@ int64_t total(const Axis* axes, int count) {
     int64_t product = 1;
     for (int i = 0; i < count; ++i) product *= axes[i].size;
     return product;
+}
+
+// What the last-level cache may hold of a call. A virtual machine is told the size of the host's,
+// which others use too: no more than 64 MB are believed, and 32 where nothing is known.
+int64_t cached_bytes() {
+    static const int64_t bytes = [] {
+#ifdef _SC_LEVEL3_CACHE_SIZE
+        const int64_t told = sysconf(_SC_LEVEL3_CACHE_SIZE);
+#else
+        const int64_t told = 0;
+#endif
+        const int64_t mega = 1024 * 1024;
+        return std::min(told > 0 ? told : 32 * mega, 64 * mega) / 4 * 3;
+    }();
+    return bytes;
 }
 
 struct AlignedFree {
@@ -106,6 +123,10 @@ int column_axis(const Request& r, int64_t size) {
     return -1;
 }
 
+int64_t bytes_moved(const Request& r) {
+    return elements(r) * (elem_size[static_cast<int>(r.in)] + elem_size[static_cast<int>(r.out)]);
+}
+
 bool temperature_varies(const Request& r) {
     return std::any_of(r.batch, r.batch + r.num_batch,
                        [](const Axis& a) { return a.temperature != 0; });
@@ -133,8 +154,14 @@ void run(const Kernels& kernels, Request& r) {
     job.in = r.in;
     job.out = r.out;
     job.in_place = static_cast<const void*>(r.first.x) == r.first.out;
-    job.plain_x = contiguous && r.in == compute && !r.first.where;
-    job.plain_out = r.out == compute && r.num_class == 1 && (inner.out == size || K == 1);
+    const bool half = r.in == Elem::f16 || r.in == Elem::bf16;
+    const bool masked = r.first.where != nullptr;
+    job.plain_x =
+        contiguous && (r.in == compute ? !masked || inner.where == 1 : half && !wide && !masked);
+    job.contiguous_out =
+        r.num_class == 1 && (inner.out == elem_size[static_cast<int>(r.out)] || K == 1);
+    job.plain_out = job.contiguous_out && r.out == compute;
+    job.streaming = r.op == Op::softmax && bytes_moved(r) > cached_bytes();
     job.classes = r.classes;
     job.num_class_axes = r.num_class;
     job.num_classes = K;
@@ -156,18 +183,24 @@ void run(const Kernels& kernels, Request& r) {
 
     // Exponentials on their way to a result that is not in the compute type, or in another place.
     const int64_t scratch_width = column >= 0 ? width : 1;
-    const bool wants_scratch = r.op == Op::softmax && (column >= 0 || !job.plain_out) &&
-                               K * scratch_width * size <= scratch_bytes;
+    const int64_t room = job.streaming ? cached_bytes() / 4 : scratch_bytes;
+    const bool wants_scratch = r.op == Op::softmax &&
+                               (column >= 0 || job.streaming || !job.plain_out) &&
+                               K * scratch_width * size <= room;
     job.scratch_len = wants_scratch ? K : 0;
 
-    int64_t rows = std::max<int64_t>(1, elements_per_unit / K);
+    const int64_t work = elements(r);
+    const int64_t threads =
+        std::clamp<int64_t>(work / elements_per_thread, 1, std::max(1, r.threads));
+    // One thread alone takes all rows in one go: some kernels work across rows.
+    const int64_t share =
+        threads == 1 ? work : std::clamp(work / (8 * threads), least_unit, most_unit);
+    int64_t rows = std::max<int64_t>(1, share / K);
     rows = (rows + width - 1) / width * width;
     rows = std::min(rows, along.size);
     const int64_t units_per_run = (along.size + rows - 1) / rows;
     const int64_t units = units_per_run * total(r.batch, r.num_batch - 1);
-    const int64_t worth = elements(r) / elements_per_thread;
-    const Team team(
-        static_cast<int>(std::clamp<int64_t>(std::min(units, worth), 1, std::max(1, r.threads))));
+    const Team team(static_cast<int>(std::min(units, threads)));
 
     const int64_t step = (job.scratch_len * scratch_width * size + 63) / 64 * 64;
     const Buffer scratch = allocate(step * team.size());

@@ -37,11 +37,11 @@ struct Panel {
     int vectors() const { return Whole ? stripe : (count + L - 1) / L; }
     int lanes(int u) const { return Whole || count - u * L > L ? L : count - u * L; }
     T* place(int64_t k, int u) const { return reinterpret_cast<T*>(at + k * step) + u * L; }
-    Vec<T> get(int64_t k, int u) const {
+    FASTSOFTMAX_INLINE Vec<T> get(int64_t k, int u) const {
         if (Whole || lanes(u) == L) return load(place(k, u));
         return load_part(place(k, u), lanes(u), T(0));
     }
-    void put(int64_t k, int u, Vec<T> v) const {
+    FASTSOFTMAX_INLINE void put(int64_t k, int u, Vec<T> v) const {
         if (Whole || lanes(u) == L)
             store(place(k, u), v);
         else
@@ -70,7 +70,8 @@ struct Columns {
     }
 
     template <int size>
-    void exp2_group(int64_t k, const Shift<T> (&shift)[stripe], ColumnSum<T> (&sum)[stripe]) const {
+    FASTSOFTMAX_INLINE void exp2_group(int64_t k, const Shift<T> (&shift)[stripe],
+                                       ColumnSum<T> (&sum)[stripe]) const {
         for (int u = 0; u < vectors(); ++u) {
             Shift<T> s = shift[u];
             s.c_hi = Vec<T>::all(c.c_hi);  // one register for all
@@ -117,8 +118,9 @@ struct Columns {
     }
 
     template <int size>
-    void log_group_of(int64_t k, const Vec<T> (&top)[stripe], ColumnSum<T> (&rest)[stripe],
-                      Vec<T> (&ties)[stripe]) const {
+    FASTSOFTMAX_INLINE void log_group_of(int64_t k, const Vec<T> (&top)[stripe],
+                                         ColumnSum<T> (&rest)[stripe],
+                                         Vec<T> (&ties)[stripe]) const {
         for (int u = 0; u < vectors(); ++u) {
             const Below<T> below(top[u], c);
             Vec<T> terms[size];

@@ -99,7 +99,7 @@ constexpr T magic = (sizeof(T) == 4 ? T(0x1.8p23) : T(0x1.8p52)) / (1 << Vec<T>:
 
 // (2^r - 1) / r.
 template <class T>
-inline Vec<T> slope(Vec<T> r) {
+FASTSOFTMAX_INLINE Vec<T> slope(Vec<T> r) {
     Vec<T> p = Vec<T>::all(Exp2<T>::slope[0]);
     for (unsigned i = 1; i < sizeof Exp2<T>::slope / sizeof(T); ++i)
         p = mul_add(p, r, Vec<T>::all(Exp2<T>::slope[i]));
@@ -160,7 +160,7 @@ struct Shift {
 
 // NaN stays NaN. The clamp is needed for infinities too, which have no remainder.
 template <class T>
-inline Vec<T> exp2_shifted(Vec<T> x, const Shift<T>& s) {
+FASTSOFTMAX_INLINE Vec<T> exp2_shifted(Vec<T> x, const Shift<T>& s) {
     x = at_least(x, s.floor);
     if constexpr (!scale_saturates) x = at_most(x, s.ceiling);
     const Vec<T> z = mul_add(x, s.c_hi, s.magic_less_shift), n = z - s.magic_less_shift;

@@ -11,14 +11,14 @@ template <class T>
 struct Below {
     Vec<T> max, floor, c_hi, c_lo;
 
-    Below(Vec<T> of, const Scale<T>& c) : max(of) {
+    FASTSOFTMAX_INLINE Below(Vec<T> of, const Scale<T>& c) : max(of) {
         const T lowest = (Limits<T>::lowest - Limits<T>::bias) * c.c_inverse;
         floor = max + Vec<T>::all(lowest);
         c_hi = Vec<T>::all(c.c_hi);
         c_lo = Vec<T>::all(c.c_lo);
     }
 
-    Pair<Vec<T>> exp2(Vec<T> x) const {
+    FASTSOFTMAX_INLINE Pair<Vec<T>> exp2(Vec<T> x) const {
         const Vec<T> start = Vec<T>::all(magic<T> + Limits<T>::bias);
         x = at_most(at_least(x, floor), max);  // finite, but for NaN
         const Pair<Vec<T>> d = two_sum(x, Vec<T>::all(0) - max);
@@ -36,7 +36,7 @@ struct Split {
     Pair<Vec<T>> rest;
     Vec<T> tie;
 
-    Split(Vec<T> x, const Below<T>& below) {
+    FASTSOFTMAX_INLINE Split(Vec<T> x, const Below<T>& below) {
         const Vec<T> one = Vec<T>::all(1);
         rest = below.exp2(x);
         rest.high = zero_where_equal(rest.high, x, below.max);
@@ -95,7 +95,7 @@ struct LogProbability {
           t_lo(Vec<T>::all(c.t_lo)),
           minus_log_sum(Vec<T>::all(0) - log_sum) {}
 
-    Vec<T> of(Vec<T> x) const {
+    FASTSOFTMAX_INLINE Vec<T> of(Vec<T> x) const {
         const Vec<T> half = mul_add(x, Vec<T>::all(T(0.5)), minus_half_max);
         // -inf times t_lo = 0 would be NaN.
         const Vec<T> finite = at_least(half, Vec<T>::all(Limits<T>::most_negative));

@@ -5,7 +5,7 @@ constexpr int short_classes = 64;
 
 // The transpose of blocks of `size` lanes, in log2(size) steps.
 template <int step, int size, class T>
-inline void transpose(Vec<T> (&v)[size]) {
+FASTSOFTMAX_INLINE void transpose(Vec<T> (&v)[size]) {
     if constexpr (step < size) {
         for (int i = 0; i < size; ++i)
             if (!(i & step)) exchange<step>(v[i], v[i + step]);

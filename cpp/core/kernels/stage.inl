@@ -1,7 +1,8 @@
-// Blocks of a row between the caller's memory and a contiguous buffer of the compute type: dtype,
-// strides, several class axes, mask. The only kernel file that knows them. No arithmetic.
+// Blocks of a row between the caller's memory and vectors of the compute type: dtype, strides,
+// several class axes, mask. The only kernel file that knows them. No arithmetic.
 
-constexpr int block = 256;  // elements
+constexpr int block = 256;        // elements that are staged at a time
+constexpr int64_t piece = 16384;  // elements whose sum is folded by itself: a share of a thread
 
 // Elements as they lie in memory, by type.
 struct F32 {
@@ -149,7 +150,47 @@ inline void for_runs(const Job& job, const Row& row, int64_t k0, int n, Visit vi
     }
 }
 
-// Reads a row block by block; masked classes become -inf, `offset` is subtracted.
+// What a pass reads vectors from: memory as it is, where the classes are contiguous ...
+template <class T>
+struct Plain {
+    const T* p;
+    FASTSOFTMAX_INLINE Vec<T> get(int i) const { return load(p + i); }
+    Vec<T> part(int i, int n) const { return load_part(p + i, n, T(-HUGE_VAL)); }
+};
+
+// ... but for masked classes, which become -inf ...
+template <class T>
+struct Masked {
+    const T* p;
+    const char* present;
+    FASTSOFTMAX_INLINE Vec<T> get(int i) const {
+        return load_where(p + i, present + i, T(-HUGE_VAL));
+    }
+    Vec<T> part(int i, int n) const {
+        T x[Vec<T>::lanes];
+        for (int j = 0; j < Vec<T>::lanes; ++j)
+            x[j] = j < n && present[i + j] ? p[i + j] : T(-HUGE_VAL);
+        return load(x);
+    }
+};
+
+// ... or half the size.
+template <Elem type>
+struct Half {
+    const uint16_t* p;
+    static Vec<float> wide(const uint16_t* from) {
+        return type == Elem::f16 ? load_f16(from) : load_bf16(from);
+    }
+    FASTSOFTMAX_INLINE Vec<float> get(int i) const { return wide(p + i); }
+    Vec<float> part(int i, int n) const {
+        uint16_t bits[Vec<float>::lanes];
+        for (auto& b : bits) b = type == Elem::f16 ? 0xfc00 : 0xff80;  // -inf
+        memcpy(bits, p + i, static_cast<size_t>(n) * 2);
+        return wide(bits);
+    }
+};
+
+// A row's scores; masked classes are -inf, `offset` is subtracted.
 template <class T>
 struct Source {
     const Job& job;
@@ -160,9 +201,37 @@ struct Source {
 
     Source(const Job& of, const Row& at_row) : job(of), row(at_row) {}
 
-    const T* at(int64_t k0, int n) {
-        if (job.plain_x && !shifted && elem_size[static_cast<int>(job.in)] == sizeof(T))
-            return reinterpret_cast<const T*>(row.x) + k0;
+    // Calls f(first class, number of classes, what to read them from) over classes k0 .. k0+n-1.
+    template <class F>
+    void visit(int64_t k0, int64_t n, F f) {
+        if (job.plain_x && !shifted) {
+            const int length = static_cast<int>(n);
+            const auto start = [&](auto type) {
+                return reinterpret_cast<const decltype(type)*>(row.x) + k0;
+            };
+            if constexpr (sizeof(T) == 4) {
+                if (job.in == Elem::f16) return f(k0, length, Half<Elem::f16>{start(uint16_t())});
+                if (job.in == Elem::bf16) return f(k0, length, Half<Elem::bf16>{start(uint16_t())});
+            }
+            if (elem_size[static_cast<int>(job.in)] == sizeof(T)) {
+                if (row.where) return f(k0, length, Masked<T>{start(T()), row.where + k0});
+                return f(k0, length, Plain<T>{start(T())});
+            }
+        }
+        for (int64_t end = k0 + n; k0 < end; k0 += block) {
+            const int length = static_cast<int>(end - k0 < block ? end - k0 : block);
+            f(k0, length, Plain<T>{staged(k0, length)});
+        }
+    }
+
+    template <class F>
+    void visit_pieces(F f) {
+        const int64_t K = job.num_classes;
+        for (int64_t k0 = 0; k0 < K; k0 += piece) visit(k0, K - k0 < piece ? K - k0 : piece, f);
+    }
+
+    // A block of at most `block` classes, in `buffer`.
+    const T* staged(int64_t k0, int n) {
         for_runs(job, row, k0, n, [&](const Row& at, const Axis& axis, int done, int run) {
             gather(job.in, at.x, axis.x, buffer + done, run);
             if (!at.where) return;
@@ -182,6 +251,19 @@ inline void put(const Job& job, const Row& row, int64_t k0, const T* from, int n
     for_runs(job, row, k0, n, [&](const Row& at, const Axis& axis, int done, int run) {
         scatter(job.out, from + done, at.out, axis.out, run);
     });
+}
+
+// Calls visit(k0, n) for each block of the row.
+template <class Visit>
+inline void for_blocks(const Job& job, Visit visit) {
+    for (int64_t k0 = 0; k0 < job.num_classes; k0 += block)
+        visit(k0, static_cast<int>(job.num_classes - k0 < block ? job.num_classes - k0 : block));
+}
+
+inline double number_at(const char* p) {
+    double a;
+    memcpy(&a, p, sizeof a);
+    return a;
 }
 
 // Writes one number to every class that takes part and another to those that do not.

@@ -19,15 +19,15 @@ template <class T>
 constexpr int log_group = sizeof(T) == 4 ? class_group : 1;
 
 template <class V>
-inline V tree(const V (&e)[4]) {
+FASTSOFTMAX_INLINE V tree(const V (&e)[4]) {
     return (e[0] + e[1]) + (e[2] + e[3]);
 }
 template <class V>
-inline V tree(const V (&e)[2]) {
+FASTSOFTMAX_INLINE V tree(const V (&e)[2]) {
     return e[0] + e[1];
 }
 template <class V>
-inline V tree(const V (&e)[1]) {
+FASTSOFTMAX_INLINE V tree(const V (&e)[1]) {
     return e[0];
 }
 
@@ -38,7 +38,7 @@ struct Pair {  // an unevaluated sum
 
 // Knuth's exact addition.
 template <class V>
-inline Pair<V> two_sum(V a, V b) {
+FASTSOFTMAX_INLINE Pair<V> two_sum(V a, V b) {
     const V s = a + b, b1 = s - a;
     return {s, (a - (s - b1)) + (b - b1)};
 }
@@ -64,7 +64,7 @@ inline Inverse<double> inverse(const Total& t, double) {
     return {q, (__builtin_fma(-q, t.high, 1) - q * t.low) * q};
 }
 template <class V>
-inline V quotient(V e, const Inverse<V>& by) {
+FASTSOFTMAX_INLINE V quotient(V e, const Inverse<V>& by) {
     return fused(e, by.hi, e * by.lo);
 }
 template <class T>
@@ -76,7 +76,7 @@ inline Inverse<Vec<T>> in_all_lanes(const Inverse<T>& by) {
 template <class V>
 struct Compensated {
     Pair<V> sum;
-    void add(V term) {
+    FASTSOFTMAX_INLINE void add(V term) {
         const Pair<V> next = two_sum(sum.high, term);
         sum = {next.high, sum.low + next.low};
     }
@@ -89,7 +89,7 @@ template <>
 struct BlockSum<float> {
     Vec<double> low = Vec<double>::all(0), high = Vec<double>::all(0);
     Vec<float> lost = Vec<float>::all(0);  // low parts of terms: far too small to be lost in turn
-    void add(Vec<float> part) {
+    FASTSOFTMAX_INLINE void add(Vec<float> part) {
         low = low + widen_low(part);
         high = high + widen_high(part);
     }
@@ -100,17 +100,15 @@ struct BlockSum<float> {
         lost = lost + other.lost;
     }
     Total total() const {
-        double lanes[Vec<double>::lanes], sum = 0;
-        store(lanes, (low + widen_low(lost)) + (high + widen_high(lost)));
-        for (double lane : lanes) sum += lane;
-        return {sum, 0};
+        const Vec<double> all = (low + widen_low(lost)) + (high + widen_high(lost));
+        return {sum_of_lanes(all), 0};
     }
 };
 
 template <>
 struct BlockSum<double> {
     Compensated<Vec<double>> lanes{{Vec<double>::all(0), Vec<double>::all(0)}};
-    void add(Vec<double> part) { lanes.add(part); }
+    FASTSOFTMAX_INLINE void add(Vec<double> part) { lanes.add(part); }
     void lose(Vec<double> part) { lanes.sum.low = lanes.sum.low + part; }
     void add(const BlockSum& other) {
         add(other.lanes.sum.high);
@@ -165,7 +163,7 @@ template <>
 struct ColumnSum<float> {
     Vec<double> low = Vec<double>::all(0), high = Vec<double>::all(0);
     Vec<float> lost = Vec<float>::all(0);
-    void add(Vec<float> part) {
+    FASTSOFTMAX_INLINE void add(Vec<float> part) {
         low = low + widen_low(part);
         high = high + widen_high(part);
     }
@@ -185,7 +183,7 @@ struct ColumnSum<float> {
 template <>
 struct ColumnSum<double> {
     Compensated<Vec<double>> lanes{{Vec<double>::all(0), Vec<double>::all(0)}};
-    void add(Vec<double> part) { lanes.add(part); }
+    FASTSOFTMAX_INLINE void add(Vec<double> part) { lanes.add(part); }
     void lose(Vec<double> part) { lanes.sum.low = lanes.sum.low + part; }
     bool within(double least, double most) const {
         return all_at_most(Vec<double>::all(least), lanes.sum.high) &&

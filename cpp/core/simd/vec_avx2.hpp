@@ -55,6 +55,24 @@ inline void store(double* p, VecD a) { _mm256_storeu_pd(p, a.v); }
 inline void store_part(float* p, VecF a, int n) { _mm256_maskstore_ps(p, first(a, n), a.v); }
 inline void store_part(double* p, VecD a, int n) { _mm256_maskstore_pd(p, first(a, n), a.v); }
 
+inline void stream(float* p, VecF a) { _mm256_stream_ps(p, a.v); }
+inline void stream(double* p, VecD a) { _mm256_stream_pd(p, a.v); }
+inline void stream_end() { _mm_sfence(); }
+
+inline VecF load_where(const float* p, const char* present, float fill) {
+    const __m256i bytes =
+        _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(present)));
+    const __m256i mask = _mm256_cmpgt_epi32(bytes, _mm256_setzero_si256());
+    return {_mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(p, mask),
+                             _mm256_castsi256_ps(mask))};
+}
+inline VecD load_where(const double* p, const char* present, double fill) {
+    const __m256i bytes = _mm256_cvtepu8_epi64(_mm_loadu_si32(present));
+    const __m256i mask = _mm256_cmpgt_epi64(bytes, _mm256_setzero_si256());
+    return {_mm256_blendv_pd(_mm256_set1_pd(fill), _mm256_maskload_pd(p, mask),
+                             _mm256_castsi256_pd(mask))};
+}
+
 inline VecF operator+(VecF a, VecF b) { return {_mm256_add_ps(a.v, b.v)}; }
 inline VecD operator+(VecD a, VecD b) { return {_mm256_add_pd(a.v, b.v)}; }
 inline VecF operator-(VecF a, VecF b) { return {_mm256_sub_ps(a.v, b.v)}; }
@@ -135,6 +153,20 @@ inline VecD power(VecD z, double, const double (&)[1]) {
 inline VecD widen_low(VecF a) { return {_mm256_cvtps_pd(_mm256_castps256_ps128(a.v))}; }
 inline VecD widen_high(VecF a) { return {_mm256_cvtps_pd(_mm256_extractf128_ps(a.v, 1))}; }
 
+inline double sum_of_lanes(VecD a) {
+    const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(a.v), _mm256_extractf128_pd(a.v, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+inline float largest_lane(VecF a) {
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+inline double largest_lane(VecD a) {
+    const __m128d two = _mm_max_pd(_mm256_castpd256_pd128(a.v), _mm256_extractf128_pd(a.v, 1));
+    return _mm_cvtsd_f64(_mm_max_sd(two, _mm_unpackhi_pd(two, two)));
+}
+
 inline VecF narrow(VecD low, VecD high) {
     return {_mm256_set_m128(_mm256_cvtpd_ps(high.v), _mm256_cvtpd_ps(low.v))};
 }
@@ -166,6 +198,23 @@ inline VecF load_f16(const uint16_t* p) {
 inline void store_f16(uint16_t* p, VecF a) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
                      _mm256_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+inline VecF load_bf16(const uint16_t* p) {
+    const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16))};
+}
+inline void store_bf16(uint16_t* p, VecF a) {
+    const __m256i bits = _mm256_castps_si256(a.v), top = _mm256_srli_epi32(bits, 16);
+    const __m256i odd = _mm256_and_si256(top, _mm256_set1_epi32(1));
+    const __m256i half = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+    const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(bits, half), 16);
+    const __m256i quiet = _mm256_or_si256(top, _mm256_set1_epi32(0x40));
+    const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a.v, a.v, _CMP_UNORD_Q));
+    const __m256i words = _mm256_blendv_epi8(rounded, quiet, nan);
+    _mm_storeu_si128(
+        reinterpret_cast<__m128i*>(p),
+        _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
 }
 
 }  // namespace

@@ -47,6 +47,22 @@ inline void store(double* p, VecD a) { _mm512_storeu_pd(p, a.v); }
 inline void store_part(float* p, VecF a, int n) { _mm512_mask_storeu_ps(p, first(a, n), a.v); }
 inline void store_part(double* p, VecD a, int n) { _mm512_mask_storeu_pd(p, first(a, n), a.v); }
 
+// Past the caches, to memory at a multiple of the vector's size; `stream_end` orders what follows.
+inline void stream(float* p, VecF a) { _mm512_stream_ps(p, a.v); }
+inline void stream(double* p, VecD a) { _mm512_stream_pd(p, a.v); }
+inline void stream_end() { _mm_sfence(); }
+
+// Lanes whose byte in `present` is 0 become `fill`, and are not read.
+inline VecF load_where(const float* p, const char* present, float fill) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(present));
+    return {_mm512_mask_loadu_ps(_mm512_set1_ps(fill), _mm_test_epi8_mask(bytes, bytes), p)};
+}
+inline VecD load_where(const double* p, const char* present, double fill) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(present));
+    const __mmask8 mask = static_cast<__mmask8>(_mm_test_epi8_mask(bytes, bytes));
+    return {_mm512_mask_loadu_pd(_mm512_set1_pd(fill), mask, p)};
+}
+
 inline VecF operator+(VecF a, VecF b) { return {_mm512_add_ps(a.v, b.v)}; }
 inline VecD operator+(VecD a, VecD b) { return {_mm512_add_pd(a.v, b.v)}; }
 inline VecF operator-(VecF a, VecF b) { return {_mm512_sub_ps(a.v, b.v)}; }
@@ -117,6 +133,11 @@ inline VecD power(VecD z, double magic, const double (&table)[16]) {
 inline VecD widen_low(VecF a) { return {_mm512_cvtps_pd(_mm512_castps512_ps256(a.v))}; }
 inline VecD widen_high(VecF a) { return {_mm512_cvtps_pd(_mm512_extractf32x8_ps(a.v, 1))}; }
 
+// All lanes by halves.
+inline double sum_of_lanes(VecD a) { return _mm512_reduce_add_pd(a.v); }
+inline float largest_lane(VecF a) { return _mm512_reduce_max_ps(a.v); }
+inline double largest_lane(VecD a) { return _mm512_reduce_max_pd(a.v); }
+
 inline VecF narrow(VecD low, VecD high) {
     return {_mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low.v)),
                                _mm512_cvtpd_ps(high.v), 1)};
@@ -152,6 +173,22 @@ inline VecF load_f16(const uint16_t* p) {
 inline void store_f16(uint16_t* p, VecF a) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
                         _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+inline VecF load_bf16(const uint16_t* p) {
+    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16))};
+}
+// Round to nearest, ties to even; a NaN stays one.
+inline void store_bf16(uint16_t* p, VecF a) {
+    const __m512i bits = _mm512_castps_si512(a.v), top = _mm512_srli_epi32(bits, 16);
+    const __m512i odd = _mm512_and_si512(top, _mm512_set1_epi32(1));
+    const __m512i half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+    const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, half), 16);
+    const __m512i quiet = _mm512_or_si512(top, _mm512_set1_epi32(0x40));
+    const __mmask16 nan = _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(rounded, nan, quiet)));
 }
 
 }  // namespace

@@ -44,6 +44,21 @@ inline void store_part(T* p, Vec<T> a, int n) {
     for (int i = 0; i < n; ++i) p[i] = a.v[i];
 }
 
+// There is no portable store past the caches.
+template <class T>
+inline void stream(T* p, Vec<T> a) {
+    store(p, a);
+}
+inline void stream_end() {}
+
+template <class T>
+inline Vec<T> load_where(const T* p, const char* present, T fill) {
+    Vec<T> a = Vec<T>::all(fill);
+    for (int i = 0; i < Vec<T>::lanes; ++i)
+        if (present[i]) a.v[i] = p[i];
+    return a;
+}
+
 template <class T>
 inline Vec<T> operator+(Vec<T> a, Vec<T> b) {
     return {a.v + b.v};
@@ -121,6 +136,14 @@ typedef float HalfVec __attribute__((vector_size(8)));
 inline VecD widen_low(VecF a) {
     return {__builtin_convertvector(__builtin_shufflevector(a.v, a.v, 0, 1), VecD::Native)};
 }
+inline double sum_of_lanes(VecD a) { return a.v[0] + a.v[1]; }
+template <class T>
+inline T largest_lane(Vec<T> a) {
+    T top = a.v[0];
+    for (int i = 1; i < Vec<T>::lanes; ++i) top = a.v[i] > top ? a.v[i] : top;
+    return top;
+}
+
 inline VecD widen_high(VecF a) {
     return {__builtin_convertvector(__builtin_shufflevector(a.v, a.v, 2, 3), VecD::Native)};
 }
@@ -199,6 +222,13 @@ inline VecF load_f16(const uint16_t* p) {
 }
 inline void store_f16(uint16_t* p, VecF a) {
     for (int i = 0; i < 4; ++i) p[i] = to_f16(a.v[i]);
+}
+
+inline VecF load_bf16(const uint16_t* p) {
+    return {VecF::Native{from_bf16(p[0]), from_bf16(p[1]), from_bf16(p[2]), from_bf16(p[3])}};
+}
+inline void store_bf16(uint16_t* p, VecF a) {
+    for (int i = 0; i < 4; ++i) p[i] = to_bf16(a.v[i]);
 }
 
 }  // namespace

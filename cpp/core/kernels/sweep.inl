@@ -1,0 +1,145 @@
+// Passes over the classes of a row, lanes along the classes: maxima, exponentials with their sums,
+// quotients. What they read from is `In` of stage.inl; nothing here knows what a row is.
+
+template <class T>
+inline bool is_finite(T a) {
+    return a - a == 0;
+}
+
+// Passes over NaN.
+template <class T, class In>
+inline Vec<T> max_of(In x, int n) {
+    constexpr int L = Vec<T>::lanes;
+    Vec<T> top[4];
+    for (auto& t : top) t = Vec<T>::all(-HUGE_VAL);
+    int i = 0;
+    for (; i + 4 * L <= n; i += 4 * L)
+        for (int u = 0; u < 4; ++u) top[u] = larger(top[u], x.get(i + u * L));
+    for (; i + L <= n; i += L) top[0] = larger(top[0], x.get(i));
+    if (i < n) top[1] = larger(top[1], x.part(i, n - i));
+    return larger(larger(top[0], top[1]), larger(top[2], top[3]));
+}
+
+template <class T, class In>
+inline bool has_nan(In x, int n) {
+    constexpr int L = Vec<T>::lanes;
+    bool found = false;
+    int i = 0;
+    for (; i + L <= n; i += L) found |= any_nan(x.get(i));
+    if (i < n) found |= any_nan(x.part(i, n - i));
+    return found;
+}
+
+// What a sweep does along the way: nothing ...
+struct Alone {
+    FASTSOFTMAX_INLINE void vector(int) const {}
+    void part(int, int) const {}
+};
+
+// ... or find the maximum ...
+template <class T, class In>
+struct Maximum {
+    In x;
+    Vec<T>& top;
+    FASTSOFTMAX_INLINE void vector(int i) const { top = larger(top, x.get(i)); }
+    void part(int i, int n) const { top = larger(top, x.part(i, n)); }
+};
+
+// ... or, for another row, the quotients of exponentials: their stores hide behind the arithmetic
+// of a sweep.
+template <class T>
+struct Quotients {
+    const T* e;
+    T* y;
+    Inverse<Vec<T>> by;
+    FASTSOFTMAX_INLINE void vector(int64_t i) const { store(y + i, quotient(load(e + i), by)); }
+    void part(int64_t i, int n) const {
+        store_part(y + i, quotient(load_part(e + i, n, T(0)), by), n);
+    }
+};
+
+// Exponentials, stored to `e` if Store, added to `sum` in groups of G vectors.
+template <bool Store, int G, class T, class In, class Beside>
+inline void sweep(In x, T* e, int n, const Shift<T>& shift, BlockSum<T>& sum, Beside beside) {
+    constexpr int L = Vec<T>::lanes;
+    const Shift<T> s = shift;  // a copy that stores to `e` cannot alias
+    BlockSum<T> local = sum;
+    const auto term = [&](int i) __attribute__((always_inline)) {
+        const Vec<T> v = exp2_shifted(x.get(i), s);
+        if constexpr (Store) store(e + i, v);
+        beside.vector(i);
+        return v;
+    };
+    int i = 0;
+    for (; i + G * L <= n; i += G * L) {
+        Vec<T> part[G];
+        for (int u = 0; u < G; ++u) part[u] = term(i + u * L);
+        local.add(tree(part));
+    }
+    if (i < n) {
+        Vec<T> part[G];
+        for (auto& p : part) p = Vec<T>::all(0);
+        for (int u = 0; i < n; ++u, i += L) {
+            if (i + L <= n) {
+                part[u] = term(i);
+                continue;
+            }
+            part[u] = exp2_shifted(x.part(i, n - i), s);
+            if constexpr (Store) store_part(e + i, part[u], n - i);
+            beside.part(i, n - i);
+        }
+        local.add(tree(part));
+    }
+    sum = local;
+}
+
+// Exponentials and nothing else.
+template <class T, class In>
+inline void exp2_of(In x, T* e, int n, const Shift<T>& shift) {
+    constexpr int L = Vec<T>::lanes;
+    const Shift<T> s = shift;
+    int i = 0;
+    for (; i + L <= n; i += L) store(e + i, exp2_shifted(x.get(i), s));
+    if (i < n) store_part(e + i, exp2_shifted(x.part(i, n - i), s), n - i);
+}
+
+template <class T>
+inline void divide(const T* e, T* y, int64_t n, const Inverse<T>& by) {
+    constexpr int L = Vec<T>::lanes;
+    const Quotients<T> all{e, y, in_all_lanes(by)};
+    int64_t i = 0;
+    for (; i + 4 * L <= n; i += 4 * L)
+        for (int u = 0; u < 4; ++u) all.vector(i + u * L);
+    for (; i + L <= n; i += L) all.vector(i);
+    if (i < n) all.part(i, static_cast<int>(n - i));
+}
+
+// The same past the caches: a store there must be aligned.
+template <class T>
+inline void divide_streaming(const T* e, T* y, int64_t n, const Inverse<T>& by) {
+    constexpr int L = Vec<T>::lanes, bytes = L * sizeof(T);
+    const Inverse<Vec<T>> all = in_all_lanes(by);
+    const int64_t off = static_cast<int64_t>(reinterpret_cast<uintptr_t>(y) % bytes / sizeof(T));
+    const int64_t head = off ? (L - off < n ? L - off : n) : 0;
+    divide(e, y, head, by);
+    int64_t i = head;
+    for (; i + L <= n; i += L) stream(y + i, quotient(load(e + i), all));
+    divide(e + i, y + i, n - i, by);
+}
+
+// The same into half the size.
+template <Elem type>
+inline void divide_to_half(const float* e, char* to, int64_t n, const Inverse<float>& by) {
+    constexpr int L = Vec<float>::lanes;
+    const Inverse<Vec<float>> all = in_all_lanes(by);
+    const auto narrowed = [&](Vec<float> v, uint16_t* y) __attribute__((always_inline)) {
+        type == Elem::f16 ? store_f16(y, quotient(v, all)) : store_bf16(y, quotient(v, all));
+    };
+    uint16_t* const y = reinterpret_cast<uint16_t*>(to);
+    int64_t i = 0;
+    for (; i + L <= n; i += L) narrowed(load(e + i), y + i);
+    if (i == n) return;
+    uint16_t last[L];
+    narrowed(load_part(e + i, static_cast<int>(n - i), 0.0f), last);
+    memcpy(y + i, last, static_cast<size_t>(n - i) * 2);
+}
