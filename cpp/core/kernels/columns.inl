@@ -36,118 +36,144 @@ struct Panel {
     static constexpr int L = Vec<T>::lanes;
     int vectors() const { return Whole ? stripe : (count + L - 1) / L; }
     int lanes(int u) const { return Whole || count - u * L > L ? L : count - u * L; }
-    T* place(int64_t k, int u) const { return reinterpret_cast<T*>(at + k * step) + u * L; }
-    FASTSOFTMAX_INLINE Vec<T> get(int64_t k, int u) const {
-        if (Whole || lanes(u) == L) return load(place(k, u));
-        return load_part(place(k, u), lanes(u), T(0));
-    }
-    FASTSOFTMAX_INLINE void put(int64_t k, int u, Vec<T> v) const {
-        if (Whole || lanes(u) == L)
-            store(place(k, u), v);
-        else
-            store_part(place(k, u), v, lanes(u));
-    }
+
+    // A column of vectors.
+    struct Column {
+        char* at;
+        int64_t step;
+        int lanes;
+        T* place(int64_t k) const { return reinterpret_cast<T*>(at + k * step); }
+        FASTSOFTMAX_INLINE Vec<T> get(int64_t k) const {
+            if (Whole || lanes == L) return load(place(k));
+            return load_part(place(k), lanes, T(0));
+        }
+        FASTSOFTMAX_INLINE void put(int64_t k, Vec<T> v) const {
+            if (Whole || lanes == L)
+                store(place(k), v);
+            else
+                store_part(place(k), v, lanes);
+        }
+    };
+    Column column(int u) const { return {at + u * L * int64_t{sizeof(T)}, step, lanes(u)}; }
 };
 
-// A stripe: its scores, room for exponentials (perhaps the result's), the result. For logsumexp
-// `out` is a single line, and so is `sign`.
+// A stripe: its scores, room for exponentials (perhaps the result's), the result.
 template <class T, bool Whole>
 struct Columns {
-    Panel<T, Whole> x, e, out;
+    using P = Panel<T, Whole>;
+    using Column = typename P::Column;
+
+    P x, e, out;
     int64_t classes;
+    // Classes that one vector goes through before the next one has its turn: rows of memory a power
+    // of two apart share their sets of L1, where eight of them have room.
+    int64_t turn;
     Scale<T> c;
 
     int vectors() const { return x.vectors(); }
 
+    // Calls f(vector, first class, class after the last) until all of `last` classes are through.
+    template <class F>
+    FASTSOFTMAX_INLINE void turns(int64_t last, F f) const {
+        for (int64_t k = 0; k < last; k += turn)
+            for (int u = 0; u < vectors(); ++u) f(u, k, last - k < turn ? last : k + turn);
+    }
+
     // The largest of the first classes of each column; false if one is not within reach.
     bool maxima(int64_t first, Vec<T> (&top)[stripe]) const {
         for (auto& t : top) t = Vec<T>::all(-HUGE_VAL);
-        for (int64_t k = 0; k < first; ++k)
-            for (int u = 0; u < vectors(); ++u) top[u] = larger(top[u], x.get(k, u));
+        turns(first, [&](int u, int64_t k, int64_t end) {
+            const Column from = x.column(u);
+            Vec<T> largest = top[u];
+            for (; k < end; ++k) largest = larger(largest, from.get(k));
+            top[u] = largest;
+        });
         bool ordinary = true;
         for (int u = 0; u < vectors(); ++u) ordinary &= within_reach(top[u], c);
         return ordinary;
     }
 
-    template <int size>
-    FASTSOFTMAX_INLINE void exp2_group(int64_t k, const Shift<T> (&shift)[stripe],
-                                       ColumnSum<T> (&sum)[stripe]) const {
-        for (int u = 0; u < vectors(); ++u) {
-            Shift<T> s = shift[u];
-            s.c_hi = Vec<T>::all(c.c_hi);  // one register for all
-            s.c_lo = Vec<T>::all(c.c_lo);
-            Vec<T> terms[size];
-            for (int j = 0; j < size; ++j) {
-                terms[j] = exp2_shifted(x.get(k + j, u), s);
-                e.put(k + j, u, terms[j]);
-            }
-            sum[u].add(tree(terms));
-        }
-    }
-
     // Exponentials and their sums; false if a sum tells that a maximum was guessed too low, or NaN.
-    bool exp2(const Vec<T> (&top)[stripe], ColumnSum<T> (&sum)[stripe]) const {
-        Shift<T> shift[stripe];
+    bool exp2(const Vec<T> (&top)[stripe], ColumnSum<T> (&sums)[stripe]) const {
+        Shift<T> shifts[stripe];
         for (int u = 0; u < vectors(); ++u) {
-            shift[u] = Shift<T>(c, nearest(top[u], c));
-            sum[u] = ColumnSum<T>();
+            shifts[u] = Shift<T>(c, nearest(top[u], c));
+            sums[u].clear();
         }
-        int64_t k = 0;
-        for (; k + class_group <= classes; k += class_group) exp2_group<class_group>(k, shift, sum);
-        if (k < classes) exp2_group<1>(k, shift, sum);
+        const Vec<T> c_hi = Vec<T>::all(c.c_hi), c_lo = Vec<T>::all(c.c_lo);
+        turns(classes, [&](int u, int64_t k, int64_t end) {
+            const Column from = x.column(u), to = e.column(u);
+            Shift<T> s = shifts[u];
+            s.c_hi = c_hi;
+            s.c_lo = c_lo;
+            ColumnSum<T> sum = sums[u];
+            const auto term = [&](int64_t i) __attribute__((always_inline)) {
+                const Vec<T> v = exp2_shifted(from.get(i), s);
+                to.put(i, v);
+                return v;
+            };
+            for (; k + class_group <= end; k += class_group) sum.add(term(k) + term(k + 1));
+            if (k < end) sum.add(term(k));
+            sums[u] = sum;
+        });
         bool in_range = true;
-        for (int u = 0; u < vectors(); ++u) in_range &= sum[u].within(1, Limits<T>::overflow);
+        for (int u = 0; u < vectors(); ++u) in_range &= sums[u].within(1, Limits<T>::overflow);
         return in_range;
     }
 
     // False, with x as it was, if a column needs the row kernel; so the other operations.
     bool softmax() const {
         Vec<T> top[stripe];
-        ColumnSum<T> sum[stripe];
+        ColumnSum<T> sums[stripe];
         // Where exponentials replace x there is no second try.
         const bool guess = e.at != x.at && classes > guessed_classes;
-        if (!guess || !maxima(guessed_classes, top) || !exp2(top, sum)) {
+        if (!guess || !maxima(guessed_classes, top) || !exp2(top, sums)) {
             if (!maxima(classes, top)) return false;
-            exp2(top, sum);  // a sum that is NaN now has a NaN in x
+            exp2(top, sums);  // a sum that is NaN now has a NaN in x
         }
-        Inverse<Vec<T>> by[stripe];
-        for (int u = 0; u < vectors(); ++u) by[u] = sum[u].inverses();
-        for (int64_t k = 0; k < classes; ++k)
-            for (int u = 0; u < vectors(); ++u) out.put(k, u, quotient(e.get(k, u), by[u]));
+        Inverse<Vec<T>> inverses[stripe];
+        for (int u = 0; u < vectors(); ++u) inverses[u] = sums[u].inverses();
+        turns(classes, [&](int u, int64_t k, int64_t end) {
+            const Column from = e.column(u), to = out.column(u);
+            const Inverse<Vec<T>> by = inverses[u];
+            for (; k < end; ++k) to.put(k, quotient(from.get(k), by));
+        });
         return true;
-    }
-
-    template <int size>
-    FASTSOFTMAX_INLINE void log_group_of(int64_t k, const Vec<T> (&top)[stripe],
-                                         ColumnSum<T> (&rest)[stripe],
-                                         Vec<T> (&ties)[stripe]) const {
-        for (int u = 0; u < vectors(); ++u) {
-            const Below<T> below(top[u], c);
-            Vec<T> terms[size];
-            for (int j = 0; j < size; ++j) {
-                const Split<T> apart(x.get(k + j, u), below);
-                terms[j] = apart.rest.high;
-                rest[u].lose(apart.rest.low);
-                ties[u] = ties[u] + apart.tie;
-            }
-            rest[u].add(tree(terms));
-        }
     }
 
     // log(sum(exp((x - max) / T))) by lane, as sums of two numbers.
     bool log_sums(Vec<T> (&top)[stripe], Pair<double> (&found)[stripe][Vec<T>::lanes]) const {
         if (!maxima(classes, top)) return false;
-        constexpr int G = log_group<T>;
-        ColumnSum<T> rest[stripe], count[stripe];
-        for (int64_t k = 0; k < classes;) {
-            const int64_t end = classes - k < countable ? classes : k + countable;
+        ColumnSum<T> rests[stripe], counts[stripe];
+        for (int u = 0; u < vectors(); ++u) rests[u].clear(), counts[u].clear();
+        const auto count_from = [&](int64_t first, int64_t last) {
             Vec<T> ties[stripe];
             for (auto& t : ties) t = Vec<T>::all(0);
-            for (; k + G <= end; k += G) log_group_of<G>(k, top, rest, ties);
-            if (k < end) log_group_of<1>(k++, top, rest, ties);
-            for (int u = 0; u < vectors(); ++u) count[u].add(ties[u]);
-        }
-        for (int u = 0; u < vectors(); ++u) logs_of(count[u], rest[u], found[u]);
+            turns(last - first, [&](int u, int64_t k, int64_t end) {
+                const Column from = x.column(u);
+                const Below<T> below(top[u], c);
+                ColumnSum<T> rest = rests[u];
+                Vec<T> tie = ties[u];
+                const auto term = [&](int64_t i) __attribute__((always_inline)) {
+                    const Split<T> apart(from.get(first + i), below);
+                    rest.lose(apart.rest.low);
+                    tie = tie + apart.tie;
+                    return apart.rest.high;
+                };
+                if constexpr (log_group<T> == 2)
+                    for (; k + 2 <= end; k += 2) {
+                        const Vec<T> one = term(k);
+                        rest.add(one + term(k + 1));
+                    }
+                for (; k < end; ++k) rest.add(term(k));
+                rests[u] = rest;
+                ties[u] = tie;
+            });
+            for (int u = 0; u < vectors(); ++u) counts[u].add(ties[u]);
+        };
+        for (int64_t k = 0; k < classes; k += countable)
+            count_from(k, classes - k < countable ? classes : k + countable);
+        for (int u = 0; u < vectors(); ++u) logs_of(counts[u], rests[u], found[u]);
         return true;
     }
 
@@ -155,20 +181,18 @@ struct Columns {
         Vec<T> top[stripe];
         Pair<double> found[stripe][Vec<T>::lanes];
         if (!log_sums(top, found)) return false;
-        LogProbability<T> result[stripe];
+        LogProbability<T> results[stripe];
         for (int u = 0; u < vectors(); ++u) {
             T rounded[Vec<T>::lanes];
             for (int i = 0; i < Vec<T>::lanes; ++i)
                 rounded[i] = static_cast<T>(found[u][i].high + found[u][i].low);
-            result[u] = LogProbability<T>(c, top[u], load(rounded));
+            results[u] = LogProbability<T>(c, top[u], load(rounded));
         }
-        for (int64_t k = 0; k < classes; ++k)
-            for (int u = 0; u < vectors(); ++u) {
-                LogProbability<T> r = result[u];
-                r.t_hi = Vec<T>::all(c.t_hi);  // one register for all
-                r.t_lo = Vec<T>::all(c.t_lo);
-                out.put(k, u, r.of(x.get(k, u)));
-            }
+        turns(classes, [&](int u, int64_t k, int64_t end) {
+            const Column from = x.column(u), to = out.column(u);
+            const LogProbability<T> result = results[u];
+            for (; k < end; ++k) to.put(k, result.of(from.get(k)));
+        });
         return true;
     }
 
@@ -210,7 +234,7 @@ inline void columns_of(const Job& job, Row row, int count, const Axis& step, voi
     const Panel<T, Whole> out{row.out, axis.out, count};
     const Panel<T, Whole> packed{static_cast<char*>(scratch),
                                  stripe * Vec<T>::lanes * int64_t{sizeof(T)}, count};
-    const Columns<T, Whole> columns{x, job.scratch_len ? packed : out, out, job.num_classes, c};
+    const Columns<T, Whole> columns{x, job.scratch_len ? packed : out, out, job.num_classes, 8, c};
     const auto order = [](int column) { return column; };
     if (!column_stripe<T, op>(columns, job, row, step, count, order))
         rows<T, op, GroupSum<T>>(job, row, count, step, scratch);

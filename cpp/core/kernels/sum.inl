@@ -161,8 +161,12 @@ struct ColumnSum;
 
 template <>
 struct ColumnSum<float> {
-    Vec<double> low = Vec<double>::all(0), high = Vec<double>::all(0);
-    Vec<float> lost = Vec<float>::all(0);
+    Vec<double> low, high;
+    Vec<float> lost;
+    void clear() {
+        low = high = Vec<double>::all(0);
+        lost = Vec<float>::all(0);
+    }
     FASTSOFTMAX_INLINE void add(Vec<float> part) {
         low = low + widen_low(part);
         high = high + widen_high(part);
@@ -182,7 +186,8 @@ struct ColumnSum<float> {
 
 template <>
 struct ColumnSum<double> {
-    Compensated<Vec<double>> lanes{{Vec<double>::all(0), Vec<double>::all(0)}};
+    Compensated<Vec<double>> lanes;
+    void clear() { lanes.sum.low = lanes.sum.high = Vec<double>::all(0); }
     FASTSOFTMAX_INLINE void add(Vec<double> part) { lanes.add(part); }
     void lose(Vec<double> part) { lanes.sum.low = lanes.sum.low + part; }
     bool within(double least, double most) const {

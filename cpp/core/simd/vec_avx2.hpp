@@ -171,6 +171,17 @@ inline VecF narrow(VecD low, VecD high) {
     return {_mm256_set_m128(_mm256_cvtpd_ps(high.v), _mm256_cvtpd_ps(low.v))};
 }
 
+inline VecF load_halves(const float* low, const float* high) {
+    return {_mm256_loadu2_m128(high, low)};
+}
+inline VecD load_halves(const double* low, const double* high) {
+    return {_mm256_loadu2_m128d(high, low)};
+}
+inline void store_halves(float* low, float* high, VecF a) { _mm256_storeu2_m128(high, low, a.v); }
+inline void store_halves(double* low, double* high, VecD a) {
+    _mm256_storeu2_m128d(high, low, a.v);
+}
+
 template <int step>
 inline void exchange(VecF& a, VecF& b) {
     const __m256 x = a.v, y = b.v;

@@ -143,6 +143,24 @@ inline VecF narrow(VecD low, VecD high) {
                                _mm512_cvtpd_ps(high.v), 1)};
 }
 
+// Both halves of a vector from, or to, places of their own.
+inline VecF load_halves(const float* low, const float* high) {
+    return {
+        _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(low)), _mm256_loadu_ps(high), 1)};
+}
+inline VecD load_halves(const double* low, const double* high) {
+    return {
+        _mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_loadu_pd(low)), _mm256_loadu_pd(high), 1)};
+}
+inline void store_halves(float* low, float* high, VecF a) {
+    _mm256_storeu_ps(low, _mm512_castps512_ps256(a.v));
+    _mm256_storeu_ps(high, _mm512_extractf32x8_ps(a.v, 1));
+}
+inline void store_halves(double* low, double* high, VecD a) {
+    _mm256_storeu_pd(low, _mm512_castpd512_pd256(a.v));
+    _mm256_storeu_pd(high, _mm512_extractf64x4_pd(a.v, 1));
+}
+
 // Swaps the lanes of `a` that have bit `step` in their number with those of `b` that lack it.
 template <int step>
 inline void exchange(VecF& a, VecF& b) {

@@ -202,6 +202,19 @@ inline VecD power(VecD z, double, const double (&)[1]) {
     return {(VecD::Native)((Bits)VecD::all(1).v + ((Bits)z.v << 52))};
 }
 
+template <class T>
+inline Vec<T> load_halves(const T* low, const T* high) {
+    Vec<T> a;
+    memcpy(&a.v, low, 8);
+    memcpy(reinterpret_cast<char*>(&a.v) + 8, high, 8);
+    return a;
+}
+template <class T>
+inline void store_halves(T* low, T* high, Vec<T> a) {
+    memcpy(low, &a.v, 8);
+    memcpy(high, reinterpret_cast<const char*>(&a.v) + 8, 8);
+}
+
 template <int step>
 inline void exchange(VecF& a, VecF& b) {
     const VecF::Native x = a.v, y = b.v;
