@@ -26,6 +26,7 @@ namespace {
 #include "kernels/sweep.inl"
 #include "kernels/softmax.inl"
 #include "kernels/logs.inl"
+#include "kernels/split.inl"
 #include "kernels/weighted.inl"
 #include "kernels/rows.inl"
 #include "kernels/columns.inl"
@@ -70,6 +71,7 @@ const Kernels kernels = {
       short_rows<float, Op::logsumexp>},
      {short_rows<double, Op::softmax>, short_rows<double, Op::log_softmax>,
       short_rows<double, Op::logsumexp>}},
+    {split_of<float>, split_of<double>},
     {exp_array<float>, exp_array<double>}};
 
 }  // namespace fastsoftmax::FASTSOFTMAX_ISA

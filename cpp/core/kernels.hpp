@@ -58,6 +58,23 @@ struct Job {
 // `scratch` is aligned to 64 bytes.
 using Kernel = void (*)(const Job&, Row first, int64_t count, const Axis& step, void* scratch);
 
+// What a piece of a row, or all of them, sum to.
+struct Part {
+    double high, low;
+};
+
+// softmax of one row by several threads, in pieces of `length` classes from k0 = 0, length, ... on.
+// For a contiguous class axis and a result in the compute type.
+struct Pieces {
+    int64_t length;
+    double (*guess)(const Job&, const Row&);            // of the maximum; reads the first classes
+    double (*max)(const Job&, const Row&, int64_t k0);  // of a piece, NaN left out
+    bool (*suits)(const Job&, const Row&, double top);  // as `top` of the functions below
+    Part (*sum)(const Job&, const Row&, double top, int64_t k0);
+    bool (*total)(const Part*, int64_t count, Part* of);  // false if the guess was too far off
+    void (*finish)(const Job&, const Row&, double top, const Part& total, int64_t k0);
+};
+
 // The kernels of one instruction set, by [float64][op].
 struct Kernels {
     const char* name;
@@ -67,6 +84,7 @@ struct Kernels {
     Kernel strided[2][num_ops];  // any class axis: sums class by class
     Kernel column[2][num_ops];   // the same sums, rows side by side
     Kernel few[2][num_ops];      // the same sums, few classes, contiguous class axis
+    Pieces split[2];             // softmax of a long row, by [float64]
     // e^x by the exponential inside the kernels, for x <= 0: to measure its error and its speed.
     void (*exp[2])(const void* x, void* y, int64_t n);
 };

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <memory>
 
 namespace fastsoftmax {
 namespace {
@@ -38,18 +39,37 @@ Team::Team(int wanted) {
 
 Team::~Team() { computing -= size_; }
 
+namespace {
+
+// A worker's share of the units, from which the others help themselves when theirs are done: so a
+// worker meets the memory again that it had in the region before, and nobody waits for a worker
+// that the system does not let run.
+struct alignas(64) Share {
+    std::atomic<int64_t> next;
+    int64_t end;
+};
+
+}  // namespace
+
 void Team::run(int64_t units, Task task, void* context) const {
     if (size_ == 1 || units < 2) {
         for (int64_t unit = 0; unit < units; ++unit) task(context, unit, 0);
         return;
     }
     pool_made = true;
-    std::atomic<int64_t> next{0};
+    const std::unique_ptr<Share[]> shares(new Share[static_cast<size_t>(size_)]);
+    for (int i = 0; i < size_; ++i) {
+        shares[i].next = units * i / size_;
+        shares[i].end = units * (i + 1) / size_;
+    }
 #pragma omp parallel num_threads(size_)
     {
         const int worker = omp_get_thread_num();
-        for (int64_t unit; (unit = next.fetch_add(1, std::memory_order_relaxed)) < units;)
-            task(context, unit, worker);
+        for (int i = 0; i < size_; ++i) {
+            Share& share = shares[(worker + i) % size_];
+            for (int64_t unit; (unit = share.next.fetch_add(1)) < share.end;)
+                task(context, unit, worker);
+        }
     }
 }
 

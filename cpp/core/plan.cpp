@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <vector>
 
 #include "parallel.hpp"
 
@@ -21,6 +22,8 @@ constexpr int64_t least_unit = 16 * 1024, most_unit = 256 * 1024;
 // A row up to this size is kept as exponentials between its two passes, if its result is not in the
 // compute type; a longer one has them computed twice. Half of a common L2 cache.
 constexpr int64_t scratch_bytes = 512 * 1024;
+// Pieces that make a row worth sharing.
+constexpr int64_t least_pieces = 4;
 // Below this many rows side by side most lanes of a column kernel would be idle.
 constexpr int64_t min_columns = 4;
 
@@ -98,15 +101,18 @@ struct Dealt {
     int64_t scratch_step;
 };
 
+Row row_at(const Axis* axes, int count, Row row, int64_t index) {
+    for (int a = count - 1; a >= 0; --a) {
+        advance(row, axes[a], index % axes[a].size);
+        index /= axes[a].size;
+    }
+    return row;
+}
+
 void do_unit(void* context, int64_t unit, int worker) {
     const Dealt& d = *static_cast<const Dealt*>(context);
     const Axis& inner = d.batch[d.num_batch - 1];
-    Row row = d.first;
-    int64_t outer = unit / d.units_per_run;
-    for (int a = d.num_batch - 2; a >= 0; --a) {
-        advance(row, d.batch[a], outer % d.batch[a].size);
-        outer /= d.batch[a].size;
-    }
+    Row row = row_at(d.batch, d.num_batch - 1, d.first, unit / d.units_per_run);
     const int64_t start = unit % d.units_per_run * d.rows_per_unit;
     advance(row, inner, start);
     d.kernel(*d.job, row, std::min(d.rows_per_unit, inner.size - start), inner,
@@ -138,24 +144,35 @@ int64_t elements(const Request& r) {
     return total(r.batch, r.num_batch) * total(r.classes, r.num_class);
 }
 
-void run(const Kernels& kernels, Request& r) {
-    r.num_batch = merge(r.batch, r.num_batch);
-    r.num_class = merge(r.classes, r.num_class);
+namespace {
+
+// How a request is to be computed: which kernel, over how many rows side by side, with how much
+// scratch a worker; or one row after another, each by all threads.
+struct Plan {
+    Job job;
+    Kernel kernel;
+    int64_t side_by_side;   // rows that the kernel takes at a time
+    int64_t scratch_bytes;  // of a worker
+    const Pieces* split;    // else null
+};
+
+Plan plan_of(const Kernels& kernels, Request& r, int64_t threads) {
     const bool wide = r.out == Elem::f64;
     const Elem compute = wide ? Elem::f64 : Elem::f32;
     const int64_t size = wide ? 8 : 4;
     const Axis& inner = r.classes[r.num_class - 1];
     const int64_t K = total(r.classes, r.num_class);
+    const bool masked = r.first.where != nullptr;
+    const bool half = r.in == Elem::f16 || r.in == Elem::bf16;
     // The order of summation goes by x alone, so that it is the same for any `out` and any mask.
     const bool contiguous =
         K == 1 || (r.num_class == 1 && inner.x == elem_size[static_cast<int>(r.in)]);
 
-    Job job;
+    Plan plan{};
+    Job& job = plan.job;
     job.in = r.in;
     job.out = r.out;
     job.in_place = static_cast<const void*>(r.first.x) == r.first.out;
-    const bool half = r.in == Elem::f16 || r.in == Elem::bf16;
-    const bool masked = r.first.where != nullptr;
     job.plain_x =
         contiguous && (r.in == compute ? !masked || inner.where == 1 : half && !wide && !masked);
     job.contiguous_out =
@@ -166,46 +183,131 @@ void run(const Kernels& kernels, Request& r) {
     job.num_class_axes = r.num_class;
     job.num_classes = K;
 
-    const bool side_by_side = r.num_class == 1 && r.in == compute && r.out == compute &&
-                              !r.first.where && !r.weighted && K > 1 && !temperature_varies(r);
-    const int column = side_by_side && !contiguous ? column_axis(r, size) : -1;
+    const bool vertical = r.num_class == 1 && r.in == compute && r.out == compute && !masked &&
+                          !r.weighted && K > 1 && !temperature_varies(r);
+    const int column = vertical && !contiguous ? column_axis(r, size) : -1;
     if (column >= 0) std::swap(r.batch[column], r.batch[r.num_batch - 1]);
     const Axis& along = r.batch[r.num_batch - 1];
     const bool few = contiguous && K <= kernels.few_classes;
-    const bool turned = few && side_by_side && along.size >= min_columns &&
-                        (job.plain_out || r.op == Op::logsumexp);
+    const bool turned =
+        few && vertical && along.size >= min_columns && (job.plain_out || r.op == Op::logsumexp);
     const int op = static_cast<int>(r.op);
-    const Kernel kernel = column >= 0          ? kernels.column[wide][op]
-                          : turned             ? kernels.few[wide][op]
-                          : contiguous && !few ? kernels.rows[wide][op]
-                                               : kernels.strided[wide][op];
-    const int64_t width = column >= 0 || turned ? kernels.columns[wide] : 1;
+    plan.kernel = column >= 0          ? kernels.column[wide][op]
+                  : turned             ? kernels.few[wide][op]
+                  : contiguous && !few ? kernels.rows[wide][op]
+                                       : kernels.strided[wide][op];
+    plan.side_by_side = column >= 0 || turned ? kernels.columns[wide] : 1;
 
     // Exponentials on their way to a result that is not in the compute type, or in another place.
-    const int64_t scratch_width = column >= 0 ? width : 1;
-    const int64_t room = job.streaming ? cached_bytes() / 4 : scratch_bytes;
-    const bool wants_scratch = r.op == Op::softmax &&
-                               (column >= 0 || job.streaming || !job.plain_out) &&
-                               K * scratch_width * size <= room;
+    // Past the caches two rows, so that one can be swept while the other is written.
+    const int64_t rows_kept = column >= 0 ? plan.side_by_side : job.streaming ? 2 : 1;
+    const int64_t row_bytes = K * rows_kept * size;
+    const int64_t room = job.streaming ? cached_bytes() / 2 : scratch_bytes;
+    const bool wants_scratch = r.op == Op::softmax && row_bytes <= room &&
+                               (column >= 0 || job.streaming || !job.plain_out);
     job.scratch_len = wants_scratch ? K : 0;
+    plan.scratch_bytes = wants_scratch ? (row_bytes + 63) / 64 * 64 : 0;
 
+    const Pieces& split = kernels.split[wide];
+    if (r.op == Op::softmax && contiguous && job.plain_out && !r.weighted &&
+        total(r.batch, r.num_batch) < threads && K >= least_pieces * split.length)
+        plan.split = &split;
+    return plan;
+}
+
+// Rows are few and long: each is computed by all threads, piece by piece.
+struct SplitUnits {
+    const Job& job;
+    const Pieces& split;
+    Row row;
+    double top;
+    Part total;
+    std::vector<Part> parts;
+    std::vector<double> maxima;
+};
+
+template <class F>
+void on_pieces(const Team& team, SplitUnits& units, F f) {
+    struct Context {
+        SplitUnits& units;
+        F& f;
+    } context{units, f};
+    team.run(
+        static_cast<int64_t>(units.parts.size()),
+        [](void* opaque, int64_t piece, int) {
+            Context& c = *static_cast<Context*>(opaque);
+            c.f(c.units, piece, piece * c.units.split.length);
+        },
+        &context);
+}
+
+// False, with x as it was, if the row needs the row kernel.
+bool split_row(const Team& team, SplitUnits& units) {
+    const Pieces& split = units.split;
+    units.top = split.guess(units.job, units.row);
+    if (units.job.in_place) {  // no second try
+        on_pieces(team, units, [](SplitUnits& u, int64_t i, int64_t k0) {
+            u.maxima[static_cast<size_t>(i)] = u.split.max(u.job, u.row, k0);
+        });
+        units.top = *std::max_element(units.maxima.begin(), units.maxima.end());
+    }
+    if (!split.suits(units.job, units.row, units.top)) return false;
+    on_pieces(team, units, [](SplitUnits& u, int64_t i, int64_t k0) {
+        u.parts[static_cast<size_t>(i)] = u.split.sum(u.job, u.row, u.top, k0);
+    });
+    const auto count = static_cast<int64_t>(units.parts.size());
+    // In place a sum out of range is that of a NaN, which spoils the whole row as it should.
+    if (!split.total(units.parts.data(), count, &units.total) && !units.job.in_place) return false;
+    on_pieces(team, units, [](SplitUnits& u, int64_t, int64_t k0) {
+        u.split.finish(u.job, u.row, u.top, u.total, k0);
+    });
+    return true;
+}
+
+void run_split(const Plan& plan, const Request& r) {
+    const int64_t K = plan.job.num_classes, length = plan.split->length;
+    const int64_t pieces = (K + length - 1) / length;
+    const Team team(static_cast<int>(std::min<int64_t>(pieces, r.threads)));
+    const Buffer scratch = allocate(plan.scratch_bytes);
+    const auto count = static_cast<size_t>(pieces);
+    SplitUnits units{plan.job,
+                     *plan.split,
+                     r.first,
+                     0,
+                     {},
+                     std::vector<Part>(count),
+                     std::vector<double>(count)};
+    const Axis& inner = r.batch[r.num_batch - 1];
+    for (int64_t i = 0; i < total(r.batch, r.num_batch); ++i) {
+        units.row = row_at(r.batch, r.num_batch, r.first, i);
+        if (!split_row(team, units)) plan.kernel(plan.job, units.row, 1, inner, scratch.get());
+    }
+}
+
+}  // namespace
+
+void run(const Kernels& kernels, Request& r) {
+    r.num_batch = merge(r.batch, r.num_batch);
+    r.num_class = merge(r.classes, r.num_class);
     const int64_t work = elements(r);
     const int64_t threads =
         std::clamp<int64_t>(work / elements_per_thread, 1, std::max(1, r.threads));
+    const Plan plan = plan_of(kernels, r, threads);
+    if (plan.split) return run_split(plan, r);
+
     // One thread alone takes all rows in one go: some kernels work across rows.
     const int64_t share =
         threads == 1 ? work : std::clamp(work / (8 * threads), least_unit, most_unit);
-    int64_t rows = std::max<int64_t>(1, share / K);
-    rows = (rows + width - 1) / width * width;
-    rows = std::min(rows, along.size);
+    const Axis& along = r.batch[r.num_batch - 1];
+    const int64_t width = plan.side_by_side;
+    int64_t rows = std::max<int64_t>(1, share / plan.job.num_classes);
+    rows = std::min((rows + width - 1) / width * width, along.size);
     const int64_t units_per_run = (along.size + rows - 1) / rows;
     const int64_t units = units_per_run * total(r.batch, r.num_batch - 1);
     const Team team(static_cast<int>(std::min(units, threads)));
-
-    const int64_t step = (job.scratch_len * scratch_width * size + 63) / 64 * 64;
-    const Buffer scratch = allocate(step * team.size());
-    Dealt dealt{&job, kernel,        r.batch,       r.num_batch, r.first,
-                rows, units_per_run, scratch.get(), step};
+    const Buffer scratch = allocate(plan.scratch_bytes * team.size());
+    Dealt dealt{&plan.job, plan.kernel,   r.batch,       r.num_batch,       r.first,
+                rows,      units_per_run, scratch.get(), plan.scratch_bytes};
     team.run(units, do_unit, &dealt);
 }
 

@@ -94,23 +94,27 @@ struct Folded {
     Total total() const { return {sum.sum.high, sum.sum.low}; }
 };
 
+template <class T, class Beside>
+inline Total piece_sum(Source<T>& x, T* e, const Shift<T>& s, int64_t k0, const Beside& beside) {
+    constexpr int G = vector_group<T>;
+    const int64_t left = x.job.num_classes - k0;
+    BlockSum<T> sum;
+    x.visit(k0, left < piece ? left : piece, [&](int64_t k, int n, auto in) {
+        if (e)
+            sweep<true, G>(in, e + k, n, s, sum, beside.from(k));
+        else
+            sweep<false, G>(in, e, n, s, sum, beside.from(k));
+    });
+    return sum.total();
+}
+
 // Exponentials of the whole row into `e` (or nowhere), and their sum.
 template <class T, class Beside>
 inline Total sweep_row(Source<T>& x, T* e, const Shift<T>& s, BlockSum<T>, const Beside& beside) {
-    constexpr int G = vector_group<T>;
     const int64_t K = x.job.num_classes;
+    if (K <= piece) return piece_sum(x, e, s, 0, beside);
     Folded<T> folded;
-    for (int64_t k0 = 0; k0 < K; k0 += piece) {
-        BlockSum<T> sum;
-        x.visit(k0, K - k0 < piece ? K - k0 : piece, [&](int64_t k, int n, auto in) {
-            if (e)
-                sweep<true, G>(in, e + k, n, s, sum, beside.from(k));
-            else
-                sweep<false, G>(in, e, n, s, sum, beside.from(k));
-        });
-        if (K <= piece) return sum.total();
-        folded.add(sum.total());
-    }
+    for (int64_t k0 = 0; k0 < K; k0 += piece) folded.add(piece_sum(x, e, s, k0, beside));
     return folded.total();
 }
 
@@ -131,7 +135,8 @@ struct NothingPending {
     Alone from(int64_t) const { return {}; }
 };
 
-// A row whose exponentials are there but not yet divided.
+// A row whose exponentials are there but not yet divided: each sweep over the next row can take it
+// along.
 template <class T>
 struct Pending {
     T* e = nullptr;  // none
@@ -144,17 +149,34 @@ struct Pending {
     }
 };
 
+// The same where the result goes past the caches.
+template <class T>
+struct PendingStream {
+    Pending<T> row;
+    int64_t head, classes;
+    explicit PendingStream(const Pending<T>& of, int64_t of_classes)
+        : row(of), head(elements_to_alignment(of.y, of_classes)), classes(of_classes) {
+        divide(row.e, row.y, head, row.by);
+    }
+    StreamedQuotients<T> from(int64_t k) const {
+        return {row.e + head + k, row.y + head + k, classes - head - k, in_all_lanes(row.by)};
+    }
+};
+
 // Writes e / sum; `e` null: exponentials are computed again.
 template <class T>
 inline void put_quotients(Source<T>& x, const T* e, const Shift<T>& s, const Inverse<T>& by) {
     const Job& job = x.job;
     const Row& row = x.row;
+    if (job.plain_out) {
+        T* const y = reinterpret_cast<T*>(row.out);
+        if (!e)
+            return x.visit_pieces(
+                [&](int64_t k, int n, auto in) { exp2_streaming(in, y + k, n, s, by); });
+        return job.streaming ? divide_streaming(e, y, job.num_classes, by)
+                             : divide(e, y, job.num_classes, by);
+    }
     if (e && job.contiguous_out) {
-        if (job.plain_out) {
-            T* const y = reinterpret_cast<T*>(row.out);
-            return job.streaming ? divide_streaming(e, y, job.num_classes, by)
-                                 : divide(e, y, job.num_classes, by);
-        }
         if constexpr (sizeof(T) == 4) {
             if (job.out == Elem::bf16)
                 return divide_to_half<Elem::bf16>(e, row.out, job.num_classes, by);
@@ -184,27 +206,31 @@ constexpr bool by_vectors<T, BlockSum<T>> = true;
 
 template <class T, class Sum>
 inline void softmax_rows(const Job& job, Row row, int64_t count, const Axis& step, T* scratch) {
-    // The quotients of a row wait for the sweep over the next one: 10 % faster, as long as both fit
-    // into the caches near by. Not past the caches, where stores are aligned by row.
-    const bool defer = by_vectors<T, Sum> && job.plain_out && !job.streaming &&
-                       job.num_classes <= deferrable && count > 1;
+    // The quotients of a row wait for the sweep over the next one: 10 % faster in the caches near
+    // by, and past the caches reads and writes go on at the same time.
+    const bool streaming = job.plain_out && job.streaming;
+    const bool defer = by_vectors<T, Sum> && count > 1 && job.plain_out &&
+                       (streaming ? job.scratch_len > 0 : job.num_classes <= deferrable);
     Pending<T> pending;
     Temperature<T> temperature(row);
     for (int64_t i = 0; i < count; ++i, advance(row, step, 1)) {
         const Scale<T>& c = temperature.at(row);
         Source<T> x(job, row);
-        T* const e = job.plain_out && !job.streaming ? reinterpret_cast<T*>(row.out)
-                     : job.scratch_len               ? scratch
-                                                     : nullptr;
+        T* const y = reinterpret_cast<T*>(row.out);
+        T* const e = job.plain_out && !streaming ? y
+                     : job.scratch_len           ? scratch + (defer ? i % 2 * job.scratch_len : 0)
+                                                 : nullptr;
         Shift<T> s;
         Total sum{0, 0};
         // In place the row cannot be read again: no guess.
-        const bool guess = !(job.in_place && e && e != scratch) && shift_for(guessed_max(x), c, s);
+        const bool guess = !(job.in_place && e == y) && shift_for(guessed_max(x), c, s);
         const auto attempt = [&] {
-            if (pending.e)
-                sum = sweep_row(x, e, s, Sum{}, pending);
-            else
+            if (!pending.e)
                 sum = sweep_row(x, e, s, Sum{}, NothingPending{});
+            else if (streaming)
+                sum = sweep_row(x, e, s, Sum{}, PendingStream<T>(pending, job.num_classes));
+            else
+                sum = sweep_row(x, e, s, Sum{}, pending);
             pending.e = nullptr;
         };
         if (guess) attempt();
@@ -219,10 +245,10 @@ inline void softmax_rows(const Job& job, Row row, int64_t count, const Axis& ste
         }
         const Inverse<T> by = inverse(sum, T());
         if (defer)
-            pending = {e, e, by};
+            pending = {e, y, by};
         else
             put_quotients(x, e, s, by);
     }
     pending.finish(job.num_classes);
-    if (job.streaming) stream_end();
+    if (streaming) stream_end();
 }

@@ -58,6 +58,23 @@ struct Quotients {
     }
 };
 
+// The same past the caches, from where `y` is aligned on: n in all.
+template <class T>
+struct StreamedQuotients {
+    const T* e;
+    T* y;
+    int64_t n;
+    Inverse<Vec<T>> by;
+    FASTSOFTMAX_INLINE void vector(int64_t i) const {
+        constexpr int L = Vec<T>::lanes;
+        if (i + L <= n)
+            stream(y + i, quotient(load(e + i), by));
+        else if (i < n)
+            Quotients<T>{e, y, by}.part(i, static_cast<int>(n - i));
+    }
+    void part(int64_t i, int) const { vector(i); }
+};
+
 // Exponentials, stored to `e` if Store, added to `sum` in groups of G vectors.
 template <bool Store, int G, class T, class In, class Beside>
 inline void sweep(In x, T* e, int n, const Shift<T>& shift, BlockSum<T>& sum, Beside beside) {
@@ -114,17 +131,40 @@ inline void divide(const T* e, T* y, int64_t n, const Inverse<T>& by) {
     if (i < n) all.part(i, static_cast<int>(n - i));
 }
 
+// Elements up to the first one of `y` at a multiple of a vector's size, at most n.
+template <class T>
+inline int64_t elements_to_alignment(const T* y, int64_t n) {
+    constexpr int64_t L = Vec<T>::lanes;
+    const int64_t off =
+        static_cast<int64_t>(reinterpret_cast<uintptr_t>(y) % (L * sizeof(T)) / sizeof(T));
+    return off == 0 ? 0 : L - off < n ? L - off : n;
+}
+
 // The same past the caches: a store there must be aligned.
 template <class T>
 inline void divide_streaming(const T* e, T* y, int64_t n, const Inverse<T>& by) {
-    constexpr int L = Vec<T>::lanes, bytes = L * sizeof(T);
+    constexpr int L = Vec<T>::lanes;
     const Inverse<Vec<T>> all = in_all_lanes(by);
-    const int64_t off = static_cast<int64_t>(reinterpret_cast<uintptr_t>(y) % bytes / sizeof(T));
-    const int64_t head = off ? (L - off < n ? L - off : n) : 0;
-    divide(e, y, head, by);
-    int64_t i = head;
+    int64_t i = elements_to_alignment(y, n);
+    divide(e, y, i, by);
     for (; i + L <= n; i += L) stream(y + i, quotient(load(e + i), all));
     divide(e + i, y + i, n - i, by);
+}
+
+// Exponentials and their quotients at once, past the caches.
+template <class T, class In>
+inline void exp2_streaming(In x, T* y, int n, const Shift<T>& shift, const Inverse<T>& by) {
+    constexpr int L = Vec<T>::lanes;
+    const Shift<T> s = shift;
+    const Inverse<Vec<T>> all = in_all_lanes(by);
+    const auto part = [&](int i, int count) {
+        if (count > 0) store_part(y + i, quotient(exp2_shifted(x.part(i, count), s), all), count);
+    };
+    const int head = static_cast<int>(elements_to_alignment(y, n));
+    part(0, head);
+    int i = head;
+    for (; i + L <= n; i += L) stream(y + i, quotient(exp2_shifted(x.get(i), s), all));
+    part(i, n - i);
 }
 
 // The same into half the size.
