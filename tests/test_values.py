@@ -44,6 +44,20 @@ def test_nan_and_infinity_spoil_their_own_row_only(operation, rng, group, dtype,
                 assert np.isnan(got[2]).all()
 
 
+@FLOATS
+@CLASSES
+@pytest.mark.parametrize("axis", [1, 0])
+def test_a_nan_may_have_any_sign_and_payload(operation, rng, group, dtype, axis):
+    infinity = np.array(np.inf, dtype).view(f"u{np.dtype(dtype).itemsize}").item()
+    for classes in group:
+        x = rows(rng, classes, dtype, 64)
+        bits = rng.integers(0, 256, (len(x), x.itemsize), np.uint8).view(f"u{x.itemsize}")[:, 0]
+        places = rng.integers(0, classes, len(x))
+        x.view(bits.dtype)[np.arange(len(x)), places] = bits | infinity | 1
+        assert np.isnan(x).any(1).all()
+        assert np.isnan(operation(x if axis else x.T.copy(), axis)).all()
+
+
 @CLASSES
 def test_nan_wins_over_infinity(operation, rng, group):
     for classes in group:
