@@ -30,6 +30,7 @@ def files(folder, *endings):
 PYTHON = files("fastsoftmax", ".py")
 NATIVE = files("cpp", ".cpp", ".hpp", ".h", ".inl", ".c")
 TESTS = files("tests", ".py")
+EXAMPLES = files("examples", ".py")
 
 
 def imports(path, *, everywhere=True):
@@ -116,6 +117,14 @@ def test_imports_are_of_known_libraries(path):
     assert {name.partition(".")[0] for name in imports(path)} <= known
 
 
+@pytest.mark.parametrize("path", EXAMPLES)
+def test_examples_need_numpy_and_the_public_names_only(path):
+    roots = {name.partition(".")[0] for name in imports(path)}
+    assert roots <= set(sys.stdlib_module_names) | {"numpy", "fastsoftmax"}
+    assert not parts(path)
+    assert not re.search(r"\bfs\._", (ROOT / path).read_text())
+
+
 def test_the_shared_modules_do_not_look_up():
     below = ("_typing", "_threads", "_arrays", "_registry", "_config")
     for place, module in enumerate(below):
@@ -195,7 +204,7 @@ def test_no_flag_changes_arithmetic_or_ties_the_build_to_this_machine(path):
 # Every file ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", PYTHON + TESTS)
+@pytest.mark.parametrize("path", PYTHON + TESTS + EXAMPLES)
 def test_python_files_say_what_lives_there(path):
     text = ast.get_docstring(ast.parse((ROOT / path).read_text()))
     assert text, f"{path} has no docstring"
@@ -208,12 +217,12 @@ def test_native_files_say_what_lives_there(path):
     assert text.startswith(("//", "/*"))
 
 
-@pytest.mark.parametrize("path", PYTHON + NATIVE + TESTS)
+@pytest.mark.parametrize("path", PYTHON + NATIVE + TESTS + EXAMPLES)
 def test_files_stay_short_enough_to_read(path):
     assert len((ROOT / path).read_text().splitlines()) < 1000
 
 
-@pytest.mark.parametrize("path", PYTHON + NATIVE)
+@pytest.mark.parametrize("path", PYTHON + NATIVE + EXAMPLES)
 def test_files_speak_of_the_code_not_of_its_making(path):
     text = (ROOT / path).read_text()
     assert not re.search(r"(?i)\b(issue|ticket|step|phase|milestone)\s*#?\d+\b|\bTODO\b", text)

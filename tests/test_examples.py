@@ -1,8 +1,10 @@
-"""The worked examples of the documentation: by hand, in every docstring, in the README."""
+"""The worked examples: by hand, in every docstring, in the README, and the scripts of examples/."""
 
 import doctest
 import importlib
+import json
 import pkgutil
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,9 @@ import pytest
 
 import fastsoftmax as fs
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -76,3 +80,67 @@ def test_the_readme_runs():
         assert outcome.attempted > 0
         assert outcome.failed == 0, f"block {number}"
         known = test.globs
+
+
+# The scripts of examples/, each in a process of its own: what it prints must be so ----------------
+
+SCRIPT = """
+    import runpy, sys, warnings
+    warnings.simplefilter("error")
+    runpy.run_path(sys.argv[1], run_name="__main__")
+    """
+
+
+@pytest.fixture
+def printed(run_python):
+    """What a script of examples/ prints."""
+    return lambda name: run_python(SCRIPT, str(ROOT / "examples" / name))
+
+
+def test_first_steps(printed):
+    shown = printed("first_steps.py")
+    assert "[1.2, 0.3] -> [0.71095, 0.28905], sum 1" in shown
+    assert "[1001.2, 1000.3] -> [0.71, 0.29]" in shown
+    losses = [float(loss) for loss in re.findall(r"-> loss ([\d.]+)", shown)]
+    np.testing.assert_allclose(losses, np.log1p(np.exp([-0.9, -1.8, 1.8])), atol=5e-4)
+    assert float(re.search(r"mean ([\d.]+)", shown)[1]) == pytest.approx(np.mean(losses), abs=1e-3)
+    assert "a sure row: 1.39e-11" in shown
+    heated = [json.loads(row) for row in re.findall(r"T = \S+ +-> (\[.*\])", shown)]
+    assert [row[0] for row in heated] == sorted((row[0] for row in heated), reverse=True)
+    np.testing.assert_allclose(np.sum(heated, axis=1), 1, atol=2e-3)
+    assert "[1.2, nan, 0.3] without the second -> [0.71, 0.0, 0.29]" in shown
+
+
+def test_inference_pipeline(printed):
+    shown = printed("inference_pipeline.py")
+    assert "in place: True" in shown
+    right, confidence = (float(x) for x in re.search(r"right (\S+)%, .* (\S+)%", shown).groups())
+    assert right > 50  # of ten classes: it has learnt something
+    assert abs(right - confidence) < 5  # and knows how much
+    rows = re.findall(r"(\d+)% to +(\d+)% +([\d,]+) +([\d.]+)%", shown)
+    assert sum(int(points.replace(",", "")) for _, _, points, _ in rows) == 25 * 4096
+    for low, high, _, share in rows:
+        assert int(low) - 5 < float(share) < int(high) + 5
+
+
+def test_masked_attention(printed):
+    shown = printed("masked_attention.py")
+    assert float(re.search(r"difference from the formula in float64: (\S+)", shown)[1]) < 1e-5
+    assert shown.count("True") == 4
+    assert "False" not in shown
+
+
+def test_choosing_a_backend(printed):
+    shown = printed("choosing_a_backend.py")
+    rows = dict(re.findall(r"^(\S+) +([\d.]+) ULP +\d+ us$", shown, re.MULTILINE))
+    assert tuple(rows) == fs.backends()
+    for name, error in rows.items():
+        assert 0 < float(error) <= (4 if name != "numpy" else 4 + 100)
+    assert re.search(r"use_backend\('numpy'\) +numpy", shown)
+    assert shown.count(fs.backends()[0]) == 3
+    assert "'abacus' (the argument backend=): unknown" in shown
+
+
+def test_every_script_is_tested():
+    assert EXAMPLES
+    assert [name for name in EXAMPLES if f"test_{name[:-3]}" not in globals()] == []
