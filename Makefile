@@ -37,6 +37,8 @@ $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "fastsoftmax needs Python 3.11 or newer: $(PYTHON) was not found." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fastsoftmax needs Python 3.11 or newer; set PYTHON=... to one." >&2; exit 1; }
 	@command -v $(CXX) >/dev/null || { echo "fastsoftmax needs a C++17 compiler: install g++ or clang++, or set CXX to one." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "fastsoftmax needs Python's venv and pip: install python3-venv (Debian, Ubuntu) or the like." >&2; exit 1; }
+	@test -e "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" || { echo "fastsoftmax needs Python's headers: install python3-dev (Debian, Ubuntu) or the like." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 

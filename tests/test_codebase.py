@@ -4,10 +4,13 @@ That an ISA object exports exactly one symbol is checked by the build, which has
 """
 
 import ast
+import os
 import re
+import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from shutil import which
 
 import pytest
 
@@ -199,6 +202,31 @@ def test_no_flag_changes_arithmetic_or_ties_the_build_to_this_machine(path):
         assert flag not in text
     for switch in ("-funsafe-math", "-fassociative-math", "-ffinite-math", "-mdaz-ftz"):
         assert switch not in text
+
+
+# The Makefile -------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(which("make") is None, reason="there is no make")
+@pytest.mark.parametrize("target", ["bench", "test"])
+@pytest.mark.parametrize("variable", ["CXX", "PYTHON"])
+def test_what_is_missing_gets_one_sentence(tmp_path, target, variable):
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    venv = tmp_path / "venv"
+    child = subprocess.run(
+        ["make", "-s", target, f"VENV={venv}", f"{variable}=no-such-program"],
+        env=inherited,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode != 0
+    said, *own = child.stderr.splitlines()
+    assert said.startswith("fastsoftmax needs")
+    assert variable in said or "no-such-program" in said
+    assert all(line.startswith("make") for line in own)
+    assert not venv.exists()
 
 
 # Every file ---------------------------------------------------------------------------------------
