@@ -3,6 +3,9 @@
 The long-double truth is in turn checked against mpmath, and so is the package's own yardstick.
 """
 
+import runpy
+from pathlib import Path
+
 import ml_dtypes
 import mpmath
 import numpy as np
@@ -20,6 +23,8 @@ OFFSETS = (0, 1000)
 CLASSES = (1, 2, 10, 17, 1000, 4096, 100_000)
 NUMBERS = 8192
 """In a case of few classes, so that a bad row has a chance to be met."""
+
+EXP_TOOL = Path(__file__).parents[1] / "cpp" / "tools" / "exp_ulp.py"
 
 FLOATS = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda kind: kind.__name__)
 HALVES = pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
@@ -194,6 +199,19 @@ def test_exponentials_of_sampled_floats(backend, judge, rng):
     x[:, 1] = rng.integers(2**31, lowest + 1, len(x), np.uint32).view(np.float32)
     judge("softmax", fs.softmax(x, backend=backend), x)
     judge("log_softmax", fs.log_softmax(x, backend=backend), x)
+
+
+def test_exponentials_of_the_core(backend, rng):
+    """A sample of what cpp/tools/exp_ulp.py measures, by its own yardstick."""
+    if not backend.startswith("cpp:"):
+        pytest.skip("the tool is that of the C++ core")
+    tool = runpy.run_path(str(EXP_TOOL))
+    lowest = int(np.float32(-104).view(np.uint32))
+    x = rng.integers(2**31, lowest + 1, 2_000_000, np.uint32).view(np.float32)
+    worst = np.float32([float.fromhex(at) for at in ("-0x1.f5a074p+5", "-0x1.b4f716p+0")])
+    target = tool["_core"].target(backend.partition(":")[2])
+    error = tool["errors"](target, np.concatenate([x, worst, np.float32([-0.0, -104])]))
+    assert 0.5 < error.max() <= 1.25
 
 
 # Properties ---------------------------------------------------------------------------------------

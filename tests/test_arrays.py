@@ -392,8 +392,10 @@ def test_subclasses(operation, rng, tmp_path):
     x = rng.normal(size=(6, 9))
     wanted = operation(x)
     mapped = np.memmap(tmp_path / "x", np.float64, "w+", offset=24, shape=x.shape)
-    mapped[...] = x
-    for given in (x.view(Tagged), mapped, x.view(np.recarray)):
+    odd = np.memmap(tmp_path / "odd", np.float64, "w+", offset=4099, shape=x.shape)
+    mapped[...] = odd[...] = x
+    assert not odd.flags.aligned
+    for given in (x.view(Tagged), mapped, odd, x.view(np.recarray)):
         got = operation(given)
         assert type(got) is np.ndarray
         np.testing.assert_array_equal(got, wanted)

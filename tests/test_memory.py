@@ -8,8 +8,10 @@ import ctypes
 import mmap
 import subprocess
 import sys
+import threading
 from itertools import product
 
+import ml_dtypes
 import numpy as np
 
 import fastsoftmax as fs
@@ -44,7 +46,8 @@ def sweep(backend):
     fences = [Fenced(2) for _ in range(4)]
     rng = np.random.default_rng()
     functions = (fs.softmax, fs.log_softmax, fs.logsumexp)
-    for dtype, classes in product((np.float32, np.float64, np.float16), range(1, 131)):
+    kinds = (np.float32, np.float64, np.float16, ml_dtypes.bfloat16)
+    for dtype, classes in product(kinds, range(1, 131)):
         for rows, at_end, axis in product((1, ROWS), (False, True), (0, 1)):
             shape = (rows, classes) if axis else (classes, rows)
             x, out, mask, few = (
@@ -77,6 +80,52 @@ def test_nothing_beyond_the_arrays_is_touched(backend):
     assert child.returncode == 0, f"exit code {child.returncode}\n{child.stderr}"
 
 
+def disturbed(backend):
+    """Inputs that another thread keeps changing, all of them between fences."""
+    fences = [Fenced(64) for _ in range(3)]
+    shape = (200, 257)
+    kinds = (np.float32, np.float32, np.bool_)
+    x, out, mask = (
+        fence.array(shape, kind, at_end=True) for fence, kind in zip(fences, kinds, strict=True)
+    )
+    x[...], mask[...] = 0, True
+    specials = np.float32([np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-40, 0, 100])
+    done = threading.Event()
+    changes = 0
+
+    def disturb():
+        nonlocal changes
+        rng = np.random.default_rng()
+        while not done.is_set():
+            x[:, rng.integers(0, 257, 64)] = rng.choice(specials, 64)
+            mask[rng.integers(0, 200, 64)] = rng.random(257) < 0.5
+            changes += 1
+
+    other = threading.Thread(target=disturb)
+    other.start()
+    calls = 0
+    while calls < 100 or changes < 100:
+        fs.softmax(x, out=out, backend=backend, threads=2)
+        fs.log_softmax(x, out=out, where=mask, backend=backend, threads=2)
+        fs.logsumexp(x, -1, out=out[0, :200], where=mask, backend=backend, threads=2)
+        calls += 1
+    done.set()
+    other.join()
+    x[...] = np.random.default_rng().normal(size=shape)
+    fs.softmax(x, out=out, backend=backend)
+    np.testing.assert_allclose(out.sum(-1, dtype=np.float64), 1, atol=1e-6)
+
+
+def test_changes_from_another_thread_do_no_harm(backend):
+    child = subprocess.run(
+        [sys.executable, __file__, backend, "disturbed"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert child.returncode == 0, f"exit code {child.returncode}\n{child.stderr}"
+
+
 def test_the_fence_kills():
     child = subprocess.run(
         [sys.executable, __file__, "trespass"], capture_output=True, text=True, timeout=60
@@ -91,4 +140,7 @@ def trespass():
 
 
 if __name__ == "__main__":
-    trespass() if sys.argv[1] == "trespass" else sweep(sys.argv[1])
+    if sys.argv[1] == "trespass":
+        trespass()
+    else:
+        (disturbed if "disturbed" in sys.argv else sweep)(sys.argv[1])

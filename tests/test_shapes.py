@@ -114,3 +114,12 @@ def test_more_than_2_to_the_31_classes(backend):
     x = np.broadcast_to(np.float32(1.5), (1, HUGE))
     got = fs.logsumexp(x, -1, backend=backend)
     assert got[0] == pytest.approx(1.5 + np.log(HUGE), rel=2e-7)
+
+
+def test_more_than_2_to_the_31_numbers_in_many_rows(backend):
+    if backend != fs.backends()[0] or not backend.startswith("cpp"):
+        pytest.skip("takes seconds: only on the best instruction set of the C++ core")
+    x = np.broadcast_to(np.linspace(-3, 3, 2**15 + 1, dtype=np.float32), (2**16 + 1, 2**15 + 1))
+    got = fs.logsumexp(x, -1, backend=backend)
+    np.testing.assert_array_equal(got, fs.logsumexp(x[0], backend=backend))
+    assert len(got) == 2**16 + 1

@@ -297,3 +297,108 @@ def test_concurrent_first_calls(backend, run_python):
         assert len(set(results)) == 1
         """
     run_python(code, backend)
+
+
+# The GIL, the budget, memory that runs out --------------------------------------------------------
+
+GIL = """
+    import sys, threading, time
+    import numpy as np
+    import fastsoftmax as fs
+
+    ticks, done = 0, False
+
+    def tick():
+        global ticks
+        while not done:
+            time.sleep(1e-4)
+            ticks += 1
+
+    def ticks_during(x, calls):
+        # Until a call lets the other thread in, which nothing else does.
+        before = ticks
+        for _ in range(calls):
+            fs.softmax(x, backend=sys.argv[1], threads=1)
+            if ticks > before:
+                break
+        return ticks - before
+
+    large, small = np.zeros((500, 1000), np.float32), np.zeros((1, 10), np.float32)
+    for x in (large, small):
+        fs.softmax(x, backend=sys.argv[1], threads=1)
+    other = threading.Thread(target=tick)
+    other.start()
+    sys.setswitchinterval(1000)
+    time.sleep(0.05)  # from here on the other thread waits by that interval
+    print(ticks_during(small, 20_000), ticks_during(large, 2000))
+    sys.setswitchinterval(0.005)
+    done = True
+    other.join()
+    """
+
+
+def test_long_calls_let_other_python_threads_run(backend, run_python):
+    small, large = map(int, run_python(GIL, backend).split())
+    assert large > 0
+    if backend.startswith("cpp"):  # the others let go whenever NumPy or Numba do
+        assert small == 0
+
+
+def test_concurrent_calls_share_one_budget_of_threads(backend, run_python):
+    if not backend.startswith("cpp"):
+        pytest.skip("the Numba backend has one pool for all calls, NumPy's has no threads")
+    code = """
+        import os, sys, threading, time
+        import numpy as np
+        import fastsoftmax as fs
+
+        def count():
+            return len(os.listdir("/proc/self/task"))
+
+        def run(x):
+            fs.logsumexp(x, -1, backend=sys.argv[1], threads=4)
+
+        row = np.linspace(-1, 1, 100_000, dtype=np.float32)
+        long, short = (np.broadcast_to(row, (rows, len(row))) for rows in (4000, 40))
+        run(short[:1, :10])
+        alone = count()
+        first = threading.Thread(target=run, args=(long,))
+        first.start()
+        while count() < alone + 4:  # itself and three helpers
+            assert first.is_alive(), "no helpers were started"
+            time.sleep(1e-4)
+        run(short)
+        assert first.is_alive(), "it ended too soon for this to be a test"
+        assert count() == alone + 4, "the second call started helpers of its own"
+        first.join()
+        run(short)
+        assert count() >= alone + 3, "the budget is still taken"
+        """
+    run_python(code, backend)
+
+
+def test_memory_that_runs_out_is_a_memory_error(backend, run_python):
+    if not backend.startswith("cpp"):
+        pytest.skip("Python's own allocations raise MemoryError by themselves")
+    code = """
+        import resource, sys
+        import numpy as np
+        import fastsoftmax as fs
+
+        # A result that is not in the compute type takes 512 KiB of scratch for every thread.
+        x = np.zeros((200, 128 * 1024), np.float16)
+        out = np.full_like(x, 7)
+        fs.softmax(x[:1, :10], backend=sys.argv[1])
+        pages = int(open("/proc/self/statm").read().split()[0])
+        limit = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**24, limit[1]))
+        try:
+            fs.softmax(x, out=out, backend=sys.argv[1], threads=100)
+        except MemoryError:
+            print("MemoryError")
+        resource.setrlimit(resource.RLIMIT_AS, limit)
+        assert (out == 7).all()
+        fs.softmax(x, out=out, backend=sys.argv[1], threads=2)
+        assert (out == np.float16(1 / 131072)).all()
+        """
+    assert run_python(code, backend) == "MemoryError"
