@@ -20,7 +20,7 @@ test: $(VENV)/dev.stamp lint  ## Install with the tests' needs, then lint, type 
 
 test-peers: $(VENV)/dev.stamp  ## Install torch, JAX, ONNX Runtime, TensorFlow; compare with them.
 	$(BIN)/python -m pip install --quiet '.[torch,jax,onnx,tensorflow]'
-	$(BIN)/pytest tests/test_peers.py
+	FASTSOFTMAX_REQUIRE=cpp,numba $(BIN)/pytest tests/test_peers.py
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
