@@ -142,13 +142,13 @@ py::dict reasons() {
     return found;
 }
 
-py::array exp_array(const Kernels& kernels, const py::array& x) {
+py::tuple exp_array(const Kernels& kernels, const py::array& x) {
     const bool wide = elem_of(x, "x") == Elem::f64;
     require(wide || elem_of(x, "x") == Elem::f32, "x: neither float32 nor float64");
     require((x.flags() & py::array::c_style) != 0, "x: not contiguous");
     py::array y(x.dtype(), std::vector<py::ssize_t>(x.shape(), x.shape() + x.ndim()));
-    kernels.exp[wide](x.data(), y.mutable_data(), x.size());
-    return y;
+    const double unit = kernels.exp[wide](x.data(), y.mutable_data(), x.size());
+    return py::make_tuple(y, unit);
 }
 
 }  // namespace
@@ -159,7 +159,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
         .def_property_readonly("name", [](const Kernels& k) { return k.name; });
     m.def("targets", &reasons, "Instruction sets, best first, each with the reason against it.");
     m.def("target", &target, py::return_value_policy::reference, py::arg("name"));
-    m.def("exp", &exp_array, "e^x for contiguous x <= 0, to examine the kernels' exponential.",
+    m.def("exp", &exp_array, "e^x * unit, and the unit: the kernels' exponential of x <= 0.",
           py::arg("target"), py::arg("x").noconvert());
     const auto elementwise = [&m](const char* name, Op op) {
         m.def(

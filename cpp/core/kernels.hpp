@@ -85,8 +85,9 @@ struct Kernels {
     Kernel column[2][num_ops];   // the same sums, rows side by side
     Kernel few[2][num_ops];      // the same sums, few classes, contiguous class axis
     Pieces split[2];             // softmax of a long row, by [float64]
-    // e^x by the exponential inside the kernels, for x <= 0: to measure its error and its speed.
-    void (*exp[2])(const void* x, void* y, int64_t n);
+    // The exponential inside the kernels, for x <= 0: to measure its error and its speed. Gives e^x
+    // times a unit, which it returns; to divide by it would add a rounding that no kernel does.
+    double (*exp[2])(const void* x, void* y, int64_t n);
 };
 
 }  // namespace fastsoftmax
