@@ -151,6 +151,37 @@ py::tuple exp_array(const Kernels& kernels, const py::array& x) {
     return py::make_tuple(y, unit);
 }
 
+// Floats in a contiguous array of any type.
+int64_t floats_in(const py::array& a, const char* name) {
+    if ((a.flags() & py::array::c_style) == 0)
+        throw py::value_error(std::string(name) + ": not contiguous");
+    return a.nbytes() / static_cast<int64_t>(sizeof(float));
+}
+
+void probe_copy(const Kernels& kernels, const py::array& x, py::array y, bool non_temporal,
+                int64_t repetitions) {
+    const int64_t n = floats_in(x, "x");
+    require(floats_in(y, "y") == n, "y: another size than x");
+    require(y.writeable(), "y: read-only");
+    require(reinterpret_cast<uintptr_t>(y.data()) % sizeof(float) == 0, "y: not aligned");
+    const void* const from = x.data();
+    void* const to = y.mutable_data();
+    const py::gil_scoped_release unlocked;
+    kernels.probes.copy[non_temporal](from, to, n, repetitions);
+}
+
+double probe_read(const Kernels& kernels, const py::array& x, int64_t repetitions) {
+    const int64_t n = floats_in(x, "x");
+    const void* const from = x.data();
+    const py::gil_scoped_release unlocked;
+    return kernels.probes.read(from, n, repetitions);
+}
+
+double probe_exp(const Kernels& kernels, bool wide, int64_t n) {
+    const py::gil_scoped_release unlocked;
+    return kernels.probes.exp[wide](n);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
@@ -161,6 +192,14 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     m.def("target", &target, py::return_value_policy::reference, py::arg("name"));
     m.def("exp", &exp_array, "e^x * unit, and the unit: the kernels' exponential of x <= 0.",
           py::arg("target"), py::arg("x").noconvert());
+    m.def("probe_copy", &probe_copy, "Copy contiguous x to y, so many times over.",
+          py::arg("target"), py::arg("x").noconvert(), py::arg("y").noconvert(),
+          py::arg("non_temporal"), py::arg("repetitions"));
+    m.def("probe_read", &probe_read, "Read contiguous x so many times over: a sum of its floats.",
+          py::arg("target"), py::arg("x").noconvert(), py::arg("repetitions"));
+    m.def("probe_exp", &probe_exp,
+          "The sum of n exponentials in registers, n rounded up to whole vectors.",
+          py::arg("target"), py::arg("wide"), py::arg("n"));
     const auto elementwise = [&m](const char* name, Op op) {
         m.def(
             name,

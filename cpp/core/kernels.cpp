@@ -31,6 +31,7 @@ namespace {
 #include "kernels/rows.inl"
 #include "kernels/columns.inl"
 #include "kernels/short.inl"
+#include "kernels/probe.inl"
 
 template <class T>
 double exp_array(const void* x, void* y, int64_t n) {
@@ -70,6 +71,7 @@ const Kernels kernels = {
      {short_rows<double, Op::softmax>, short_rows<double, Op::log_softmax>,
       short_rows<double, Op::logsumexp>}},
     {split_of<float>, split_of<double>},
-    {exp_array<float>, exp_array<double>}};
+    {exp_array<float>, exp_array<double>},
+    {{probe_copy<false>, probe_copy<true>}, probe_read, {probe_exp<float>, probe_exp<double>}}};
 
 }  // namespace fastsoftmax::FASTSOFTMAX_ISA

@@ -75,6 +75,14 @@ struct Pieces {
     void (*finish)(const Job&, const Row&, double top, const Part& total, int64_t k0);
 };
 
+// Loops that do one thing only, to learn what the hardware allows: n floats moved or read, so many
+// times over; n exponentials. What they return keeps the work from being left out.
+struct Probes {
+    void (*copy[2])(const void* x, void* y, int64_t n, int64_t repetitions);  // [non-temporal]
+    double (*read)(const void* x, int64_t n, int64_t repetitions);
+    double (*exp[2])(int64_t n);  // [float64]
+};
+
 // The kernels of one instruction set, by [float64][op].
 struct Kernels {
     const char* name;
@@ -88,6 +96,7 @@ struct Kernels {
     // The exponential inside the kernels, for x <= 0: to measure its error and its speed. Gives e^x
     // times a unit, which it returns; to divide by it would add a rounding that no kernel does.
     double (*exp[2])(const void* x, void* y, int64_t n);
+    Probes probes;
 };
 
 }  // namespace fastsoftmax

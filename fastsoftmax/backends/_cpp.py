@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -68,3 +70,20 @@ class CppBackend:
     def logsumexp(self, call: Call, weights: Array | None, sign: Array | None) -> None:
         """See `fastsoftmax.logsumexp`."""
         _core.logsumexp(self._target, *call, weights, sign)
+
+    def bare(self, operation: str, call: Call) -> Callable[[], object]:
+        """The core's own function with its arguments, and no Python around it: to be timed."""
+        extra = (None, None) if operation == "logsumexp" else ()
+        return partial(getattr(_core, operation), self._target, *call, *extra)
+
+    def copy(self, x: Array, y: Array, non_temporal: bool, repetitions: int) -> None:
+        """Copy contiguous x to y of the same size, again and again: a rate, not a use."""
+        _core.probe_copy(self._target, x, y, non_temporal, repetitions)
+
+    def read(self, x: Array, repetitions: int) -> float:
+        """Read contiguous x again and again."""
+        return _core.probe_read(self._target, x, repetitions)
+
+    def exponentials(self, dtype: str, n: int) -> float:
+        """Take n exponentials of numbers in registers, in float32 or float64."""
+        return _core.probe_exp(self._target, dtype == "float64", n)

@@ -73,6 +73,9 @@ inline VecD load_where(const double* p, const char* present, double fill) {
                              _mm256_castsi256_pd(mask))};
 }
 
+inline void forget(VecF& a) { __asm__ volatile("" : "+x"(a.v)); }
+inline void forget(VecD& a) { __asm__ volatile("" : "+x"(a.v)); }
+
 inline VecF operator+(VecF a, VecF b) { return {_mm256_add_ps(a.v, b.v)}; }
 inline VecD operator+(VecD a, VecD b) { return {_mm256_add_pd(a.v, b.v)}; }
 inline VecF operator-(VecF a, VecF b) { return {_mm256_sub_ps(a.v, b.v)}; }

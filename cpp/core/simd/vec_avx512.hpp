@@ -63,6 +63,10 @@ inline VecD load_where(const double* p, const char* present, double fill) {
     return {_mm512_mask_loadu_pd(_mm512_set1_pd(fill), mask, p)};
 }
 
+// Makes the compiler take `a` for a number it knows nothing of.
+inline void forget(VecF& a) { __asm__ volatile("" : "+v"(a.v)); }
+inline void forget(VecD& a) { __asm__ volatile("" : "+v"(a.v)); }
+
 inline VecF operator+(VecF a, VecF b) { return {_mm512_add_ps(a.v, b.v)}; }
 inline VecD operator+(VecD a, VecD b) { return {_mm512_add_pd(a.v, b.v)}; }
 inline VecF operator-(VecF a, VecF b) { return {_mm512_sub_ps(a.v, b.v)}; }

@@ -60,6 +60,17 @@ inline Vec<T> load_where(const T* p, const char* present, T fill) {
 }
 
 template <class T>
+inline void forget(Vec<T>& a) {
+#if defined(__x86_64__)
+    __asm__ volatile("" : "+x"(a.v));
+#elif defined(__aarch64__)
+    __asm__ volatile("" : "+w"(a.v));
+#else
+    __asm__ volatile("" : "+m"(a.v));
+#endif
+}
+
+template <class T>
 inline Vec<T> operator+(Vec<T> a, Vec<T> b) {
     return {a.v + b.v};
 }
