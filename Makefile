@@ -8,11 +8,15 @@ SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE $(shell find cpp fast
 	-not -name '*.pyc' -not -name '*.so')
 CPP := $(shell find cpp -name '*.cpp' -o -name '*.hpp' -o -name '*.inl' -o -name '*.h')
 
-.PHONY: bench test test-peers lint format clean
+.PHONY: bench bench-targets test test-peers lint format clean
 
 bench: $(VENV)/bench.stamp  ## Install, then run the demonstration and the benchmark.
 	$(BIN)/fastsoftmax demo
 	$(BIN)/fastsoftmax bench
+
+bench-targets: $(VENV)/bench.stamp  ## Install the rivals; what is reached beside them and the limits.
+	$(BIN)/python -m pip install --quiet '.[peers]'
+	$(BIN)/fastsoftmax targets
 
 # A backend that did not build must fail the tests, not be skipped.
 test: $(VENV)/dev.stamp lint  ## Install with the tests' needs, then lint, type checks and tests.

@@ -53,10 +53,14 @@ def as_dtype(name: str) -> np.dtype[Any]:
 
 
 class Bound(NamedTuple):
-    """An error in ULP: `fixed`, and `per_gap` for every unit of a score's gap to the maximum."""
+    """An error in ULP: `fixed`, and `per_gap` for every unit of a score's gap to the maximum.
+
+    `absolute` comes on top and is no number of ULP: 0 in every promise of this package.
+    """
 
     fixed: float
     per_gap: float = 0.0
+    absolute: float = 0.0
 
     def at(self, gap: Array) -> Array:
         """The bound for scores that are `gap` below the maximum (not finite: nothing to round)."""
@@ -87,7 +91,7 @@ def promise(backend: str, operation: str, dtype: str) -> Bound:
     family = PROMISES[backend.partition(":")[0]]
     if dtype in family:
         return family[dtype][operation]
-    fixed, per_gap = family["float32"][operation]
+    fixed, per_gap, _ = family["float32"][operation]
     share = 2.0 ** (FORMATS[dtype].fraction - FORMATS["float32"].fraction)
     return Bound(0.5 + fixed * share, per_gap * share)
 
@@ -185,6 +189,7 @@ class Deviation(NamedTuple):
     place: tuple[int, ...]
     got: float
     expected: float
+    largest: float  # error of any result in ULP, which need not be the one above
 
     @property
     def share(self) -> float:
@@ -210,6 +215,8 @@ def deviation(got: Array, expected: Truth, bound: Bound) -> Deviation:
     """The worst of the results, measured by the bound that holds for each."""
     error = ulps(got, expected)
     allowed = bound.at(expected.gap) + expected.own_error.at(expected.gap)
+    if bound.absolute:
+        allowed = allowed + bound.absolute / expected.unit
     place = np.unravel_index(int(np.argmax(error / allowed)), error.shape)
     return Deviation(
         float(error[place]),
@@ -217,4 +224,5 @@ def deviation(got: Array, expected: Truth, bound: Bound) -> Deviation:
         tuple(int(i) for i in place),
         float(got[place]),
         float(expected.values[place]),
+        float(error.max()),
     )

@@ -22,6 +22,7 @@ examples:
   fastsoftmax selftest             is every backend right on this machine?
   fastsoftmax demo                 what comes next in Python source code?
   fastsoftmax bench                how fast is it here?
+  fastsoftmax targets              beside other libraries, and the hardware's limits
 """
 
 _SELFTEST = """\
@@ -39,6 +40,18 @@ Then time every backend on the whole batch and compare it with a wider reference
 _BENCH = """\
 Time every backend on a grid of batch sizes and class counts. Results are checked before they are
 timed; a wrong one ends the run with exit code 1. Ctrl-C prints what is done so far.
+"""
+
+_TARGETS = """\
+Measure every regime that softmax is used in, in turns with the other libraries that are installed
+and with loops that only copy or only exponentiate; print which targets are reached: times the
+fastest peer, share of what the hardware allows. Takes minutes; --regime picks a part.
+"""
+
+_TARGETS_EPILOG = """\
+examples:
+  fastsoftmax targets --quick
+  fastsoftmax targets --regime row-in-cache,beyond-l2 --json result.json
 """
 
 _BENCH_EPILOG = """\
@@ -113,6 +126,12 @@ def _backends(text: str) -> list[str]:
     return list(fs.backends()) if text == "all" else _list_of(_backend)(text)
 
 
+def _regimes(text: str) -> list[str]:
+    from fastsoftmax.bench.regimes import REGIMES
+
+    return _names(list(REGIMES))(text)
+
+
 def _thread_count(text: str) -> int:
     try:
         count = fs.get_num_threads() if text == "max" else _whole(text)
@@ -161,6 +180,12 @@ def _bench(arguments: argparse.Namespace) -> int:
     )
 
 
+def _targets(arguments: argparse.Namespace) -> int:
+    from fastsoftmax import bench
+
+    return bench.run_targets(arguments.regime, arguments.seconds, arguments.json)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="fastsoftmax",
@@ -204,6 +229,29 @@ def _parser() -> argparse.ArgumentParser:
             default="1,max",
             metavar="COUNTS",
             help="numbers of threads; max is what a call would use (default: 1,max)",
+        )
+
+    def pace(to: argparse.ArgumentParser, of: str) -> None:
+        either = to.add_mutually_exclusive_group()
+        either.add_argument(
+            "--seconds",
+            type=_seconds,
+            default="1.2",
+            metavar="S",
+            help=f"time for the samples of one case, shared by the {of} (default: 1.2)",
+        )
+        either.add_argument(
+            "--quick",
+            dest="seconds",
+            action="store_const",
+            const=0.1,
+            help="0.1 seconds a case: a first look, with wider quartiles",
+        )
+        to.add_argument(
+            "--json",
+            type=_new_file,
+            metavar="FILE",
+            help="write what was measured, and the machine, to FILE",
         )
 
     about = "Show version, instruction sets, threads and backends, each with the reason."
@@ -269,27 +317,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     backends(bench)
     threads(bench)
-    pace = bench.add_mutually_exclusive_group()
-    pace.add_argument(
-        "--seconds",
-        type=_seconds,
-        default="1.2",
-        metavar="S",
-        help="time for the samples of one case, shared by the backends (default: 1.2)",
+    pace(bench, "backends")
+
+    about = "compare every regime with other libraries and limits"
+    targets = command("targets", _targets, about, _TARGETS, _TARGETS_EPILOG)
+    targets.add_argument(
+        "--regime",
+        type=_regimes,
+        default="all",
+        metavar="NAMES",
+        help="comma-separated; a wrong name is answered with the list (default: all)",
     )
-    pace.add_argument(
-        "--quick",
-        dest="seconds",
-        action="store_const",
-        const=0.1,
-        help="0.1 seconds a case: a first look, with wider quartiles",
-    )
-    bench.add_argument(
-        "--json",
-        type=_new_file,
-        metavar="FILE",
-        help="write what was measured, and the machine, to FILE",
-    )
+    pace(targets, "rivals")
     return parser
 
 

@@ -8,10 +8,11 @@ import pytest
 
 import fastsoftmax as fs
 from fastsoftmax import bench
-from fastsoftmax._truth import Bound, truth
+from fastsoftmax._truth import Bound
 from fastsoftmax.backends._numpy import NumpyBackend
-from fastsoftmax.bench import cases, runner
+from fastsoftmax.bench import cases, runner, workload
 from fastsoftmax.bench.cases import OPERATIONS, Case
+from fastsoftmax.bench.workload import Workload
 from fastsoftmax.cli import main
 
 SMALL = ("bench", "--seconds", "0", "--classes", "5,10", "--threads", "1", "--backend", "numpy")
@@ -37,28 +38,26 @@ def test_grid_is_every_combination_smallest_first():
     ],
 )
 def test_bytes_are_one_read_and_one_write(operation, dtype, expected):
-    assert Case(OPERATIONS[operation], dtype, 6, 10, 1).bytes_moved == expected
+    assert Case(OPERATIONS[operation], dtype, (6, 10)).bytes_moved == expected
 
 
 def test_logits_repeat_the_rows_of_a_block(monkeypatch):
-    monkeypatch.setattr(cases, "BLOCK", 40)
-    case = Case(OPERATIONS["softmax"], "float32", 10, 10, 1)
-    block = case.block()
-    assert block.shape == (4, 10)
-    np.testing.assert_array_equal(case.logits(block), np.concatenate([block, block, block[:2]]))
+    monkeypatch.setattr(workload, "BLOCK", 40)
+    x = Workload(Case(OPERATIONS["softmax"], "float32", (10, 10))).x
+    np.testing.assert_array_equal(x[4:], np.concatenate([x[:4], x[:2]]))
+    assert len(np.unique(x)) == 40
 
 
-def test_check_finds_a_wrong_row_beyond_the_first_block(monkeypatch):
-    monkeypatch.setattr(cases, "BLOCK", 40)
-    case = Case(OPERATIONS["softmax"], "float64", 10, 10, 1)
-    block = case.block()
-    out = fs.softmax(case.logits(block))
-    expected = truth("softmax", block)
-    assert runner.check(out, expected, Bound(20, 1)).ok
+def test_a_wrong_row_beyond_the_first_block_is_found(monkeypatch):
+    monkeypatch.setattr(workload, "BLOCK", 40)
+    work = Workload(Case(OPERATIONS["softmax"], "float64", (10, 10)))
+    out = fs.softmax(work.x)
+    assert work.judge(out, Bound(20, 1)).ok
     out[9, 3] *= 1 + 1e-13
-    worst = runner.check(out, expected, Bound(20, 1))
+    worst = work.judge(out, Bound(20, 1))
     assert not worst.ok
     assert worst.place == (9, 3)
+    assert worst.largest == worst.ulp
 
 
 def test_everybody_gets_a_turn_in_every_round(monkeypatch):

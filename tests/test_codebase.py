@@ -22,6 +22,7 @@ PUBLIC = {"activations", "cli", "selftest", "bench", "demo", "__main__"}
 OPTIONAL = {
     *("numba", "llvmlite", "ml_dtypes", "torch", "jax", "scipy", "rich", "tensorflow", "onnx"),
     *("onnxruntime", "threadpoolctl", "mpmath", "sklearn", "dask", "psutil"),
+    *("ai_edge_litert", "flatbuffers"),
 }
 
 
@@ -92,7 +93,8 @@ def test_relative_imports_are_not_used(path):
 
 @pytest.mark.parametrize("path", PYTHON)
 def test_numba_is_imported_by_its_backend_only(path):
-    if not Path(path).match("fastsoftmax/backends/_numba*.py"):
+    rival = "fastsoftmax/bench/peers/_numba.py"  # what users write themselves
+    if not Path(path).match("fastsoftmax/backends/_numba*.py") and path != rival:
         roots = {name.partition(".")[0] for name in imports(path)}
         assert not roots & {"numba", "llvmlite"}
 
@@ -112,6 +114,13 @@ def test_optional_libraries_are_imported_when_used(path):
     if not Path(path).match("fastsoftmax/backends/_numba_kernels.py"):
         roots = {name.partition(".")[0] for name in imports(path, everywhere=False)}
         assert not roots & OPTIONAL
+
+
+@pytest.mark.parametrize("library", ["torch", "jax", "scipy", "tensorflow", "onnx", "flatbuffers"])
+def test_a_peer_is_imported_by_one_file_of_the_benchmark(library):
+    bench = files("fastsoftmax/bench", ".py")
+    roots = {path: {name.partition(".")[0] for name in imports(path)} for path in bench}
+    assert [Path(path).parent.name for path in bench if library in roots[path]] == ["peers"]
 
 
 @pytest.mark.parametrize("path", PYTHON)

@@ -1,21 +1,26 @@
-"""`fastsoftmax bench`: runs the grid and prints what came of it, also when interrupted.
+"""`fastsoftmax bench` and `targets`: run their cases and print what came of it, Ctrl-C or not.
 
-`cases` says what, `runner` measures, `report` shows.
+`cases` says what, `workload` makes its arrays, `contestants` and `peers` are who is measured on
+them, `runner` measures, `report` shows. `targets` does the same for the table in `regimes`, with
+the hardware's `limits` beside, and `verdicts` shows what was reached.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from fastsoftmax._terminal import progress
-from fastsoftmax.bench import report
+from fastsoftmax.bench import report, targets, verdicts
 from fastsoftmax.bench.cases import Case, grid
-from fastsoftmax.bench.runner import Backend, Cell, Contestant, WrongResult, measure
+from fastsoftmax.bench.contestants import Backend, Contestant
+from fastsoftmax.bench.regimes import REGIMES
+from fastsoftmax.bench.runner import Cell, WrongResult, measure
 
-__all__ = ["Backend", "grid", "run"]
+__all__ = ["REGIMES", "Backend", "grid", "run", "run_targets"]
 
 
 def run(
@@ -39,24 +44,74 @@ def run(
     int
         The exit code: 0, 1 after a wrong result, 130 after Ctrl-C.
     """
-    found = report.setting()
     cells: list[Cell] = []
-    trouble, code = "", 0
-    try:
-        with progress(len(cases), "bench") as step:
-            for case in cases:
-                step(str(case))
-                cells.append(measure(case, contestants, seconds))
-    except WrongResult as error:
-        trouble, code = f"wrong result: {error}", 1
-    except KeyboardInterrupt:
-        trouble, code = f"interrupted after {len(cells)} of {len(cases)} cases", 130
+
+    def each(case: Case) -> None:
+        cells.append(measure(case, contestants, seconds))
+
+    found = report.setting()
+    code, trouble = _through(cases, each, "bench")
     if cells:
         print(report.text(cells, found))
+    _write(file, report.document(cells, found, complete=not code))
+    return _ended("bench", code, trouble)
+
+
+def run_targets(names: Sequence[str], seconds: float, file: Path | None) -> int:
+    """Measure the regimes of these names, print what was reached, write the JSON.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Keys of `REGIMES`.
+    seconds : float
+        Time for the samples of one group of rivals.
+    file : Path, optional
+        Where the JSON goes.
+
+    Returns
+    -------
+    int
+        The exit code: 0 whatever was reached, 1 after a wrong result, 130 after Ctrl-C.
+    """
+    regimes = [REGIMES[name] for name in names]
+    plan = targets.plan(regimes)
+    groups: dict[Case, targets.Group] = {}
+
+    def each(case: Case) -> None:
+        groups[case] = targets.measure(case, plan[case], seconds)
+
+    found = report.setting()
+    code, trouble = _through(list(plan), each, "targets")
+    if groups:
+        print(verdicts.text(regimes, groups, found))
+    _write(file, verdicts.document(regimes, groups, found, complete=not code))
+    return _ended("targets", code, trouble)
+
+
+def _through(cases: Sequence[Case], each: Callable[[Case], None], label: str) -> tuple[int, str]:
+    """Do all cases; the exit code, and what kept it from finishing."""
+    done = 0
+    try:
+        with progress(len(cases), label) as step:
+            for case in cases:
+                step(str(case))
+                each(case)
+                done += 1
+    except WrongResult as error:
+        return 1, f"wrong result: {error}"
+    except KeyboardInterrupt:
+        return 130, f"interrupted after {done} of {len(cases)} cases"
+    return 0, ""
+
+
+def _write(file: Path | None, document: dict[str, Any]) -> None:
     if file is not None:
-        text = json.dumps(report.document(cells, found, complete=not code), indent=2)
-        file.write_text(text + "\n", encoding="utf-8")
+        file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def _ended(command: str, code: int, trouble: str) -> int:
     if trouble:
         sys.stdout.flush()
-        print(f"fastsoftmax bench: {trouble}", file=sys.stderr)
+        print(f"fastsoftmax {command}: {trouble}", file=sys.stderr)
     return code

@@ -1,4 +1,4 @@
-"""What is measured: the operations with the bytes they must move, and the grid of cases.
+"""What is measured: the operations with the bytes they must move, cases, and a grid of them.
 
 An operation added to `OPERATIONS` is in every part of the benchmark. Nothing is timed here.
 """
@@ -6,17 +6,15 @@ An operation added to `OPERATIONS` is in every part of the benchmark. Nothing is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product, starmap
+from itertools import product
+from math import prod
 from typing import NamedTuple
 
-import numpy as np
-
 from fastsoftmax._truth import as_dtype
-from fastsoftmax._typing import Array
 
 
 class Operation(NamedTuple):
-    """A public function along the last axis; whether it gives a number per class or per row."""
+    """A public function along one axis; whether it gives a number per class or per row."""
 
     name: str
     per_class: bool
@@ -31,55 +29,84 @@ OPERATIONS = {
     )
 }
 
-BLOCK = 1 << 20
-"""Logits that are drawn, and whose truth is computed; a larger case repeats their rows."""
-
 SPREAD = 4.0
 """Standard deviation of the logits: about that of a trained classifier."""
 
 
+class Option(NamedTuple):
+    """What sets a case apart from the plain one: an argument, or what the rows hold."""
+
+    name: str
+    source: str | None = None  # dtype of x, where `dtype=` asks for another one
+    masked: bool = False  # `where=` leaves every other class out, at random
+    temperature: float = 1.0  # a power of two: the truth divides by it without rounding
+    allocated: bool = False  # no `out=`: the call makes the array of the result
+    spread: float = SPREAD
+    hidden: bool = False  # every other class, at random, holds the lowest finite number
+    crowded: bool = False  # another process keeps a processor busy
+
+
+PLAIN = Option("plain")
+
+
 class Case(NamedTuple):
-    """One cell of the grid."""
+    """A call to be measured: x of `shape`, classes along `axis`, `dtype` that of the result."""
 
     operation: Operation
     dtype: str
-    batch: int
-    classes: int
-    threads: int
+    shape: tuple[int, ...]
+    threads: int = 1
+    axis: int = -1
+    option: Option = PLAIN
+
+    @property
+    def classes(self) -> int:
+        """Length of a row."""
+        return self.shape[self.axis]
+
+    @property
+    def batch(self) -> int:
+        """Number of rows."""
+        return self.elements // self.classes
 
     @property
     def elements(self) -> int:
         """Logits that one call reads."""
-        return self.batch * self.classes
+        return prod(self.shape)
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The shape without the class axis."""
+        place = self.axis % len(self.shape)
+        return self.shape[:place] + self.shape[place + 1 :]
+
+    @property
+    def result_shape(self) -> tuple[int, ...]:
+        """The shape of the result."""
+        return self.shape if self.operation.per_class else self.batch_shape
 
     @property
     def bytes_moved(self) -> int:
         """The least traffic: every logit read once, every result written once."""
-        written = self.elements if self.operation.per_class else self.batch
-        return (self.elements + written) * as_dtype(self.dtype).itemsize
+        read = self.elements * as_dtype(self.option.source or self.dtype).itemsize
+        return read + prod(self.result_shape) * as_dtype(self.dtype).itemsize
 
-    def block(self) -> Array:
-        """The rows that differ from each other, the same in every run."""
-        rows = min(self.batch, max(1, BLOCK // self.classes))
-        noise = np.random.default_rng(20).standard_normal((rows, self.classes), np.float32)
-        return (SPREAD * noise).astype(as_dtype(self.dtype))
+    def with_option(self, option: Option) -> Case:
+        """The same call with another option."""
+        return self._replace(option=option)
 
-    def logits(self, block: Array) -> Array:
-        """The whole batch, its rows those of the block again and again."""
-        x = np.empty((self.batch, self.classes), block.dtype)
-        for start in range(0, self.batch, len(block)):
-            x[start : start + len(block)] = block[: self.batch - start]
-        return x
-
-    def room(self) -> Array:
-        """An array for the result."""
-        shape = (self.batch, self.classes) if self.operation.per_class else (self.batch,)
-        return np.empty(shape, as_dtype(self.dtype))
+    @property
+    def layout(self) -> str:
+        """Shape and axis in a few characters: 32 x 1000, or 2 x 64 x 56 x 56 over axis 1."""
+        last = self.axis in (-1, len(self.shape) - 1)
+        shape = " x ".join(map(str, self.shape))
+        return shape if last else f"{shape} over axis {self.axis}"
 
     def __str__(self) -> str:
         """The case in a line."""
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-        return f"{self.operation.name} {self.dtype} {self.batch} x {self.classes}, {threads}"
+        option = "" if self.option == PLAIN else f", {self.option.name}"
+        return f"{self.operation.name} {self.dtype} {self.layout}, {threads}{option}"
 
 
 def grid(
@@ -91,4 +118,5 @@ def grid(
 ) -> list[Case]:
     """Every combination, smallest first within an operation and dtype."""
     known = [OPERATIONS[name] for name in operations]
-    return list(starmap(Case, product(known, dtypes, sorted(batches), sorted(classes), threads)))
+    shapes = list(product(sorted(batches), sorted(classes)))
+    return [Case(*found) for found in product(known, dtypes, shapes, threads)]

@@ -8,8 +8,9 @@ from typing import Any
 
 import fastsoftmax as fs
 from fastsoftmax._terminal import duration, significant, table
-from fastsoftmax.bench.cases import BLOCK, SPREAD
+from fastsoftmax.bench.cases import SPREAD
 from fastsoftmax.bench.runner import ROUNDS, SAMPLE, Cell
+from fastsoftmax.bench.workload import BLOCK
 
 SCHEMA_VERSION = 1
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+import fastsoftmax as fs
 from fastsoftmax._terminal import duration, significant, table
 from fastsoftmax._truth import truth, ulps
 from fastsoftmax._typing import Array
-from fastsoftmax.bench.cases import OPERATIONS
-from fastsoftmax.bench.runner import Backend, take_turns
+from fastsoftmax.bench.runner import take_turns
 from fastsoftmax.demo.corpus import Corpus
 
 CHOICES = 5
@@ -65,7 +66,7 @@ def comparison(logits: Array, backends: Sequence[str], thread_counts: Sequence[i
     for threads in thread_counts:
         calls, deviations = [], []
         for name in backends:
-            call = Backend(name).bind(OPERATIONS["softmax"], logits, out, threads)
+            call = partial(fs.softmax, logits, out=out, backend=name, threads=threads)
             call()
             calls.append(call)
             deviations.append((np.abs(out - expected.values).max(), ulps(out, expected).max()))

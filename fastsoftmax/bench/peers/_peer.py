@@ -1,0 +1,106 @@
+"""What every peer has in common: why it cannot run a case, and how wrong its results may be."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any, ClassVar
+
+from fastsoftmax._truth import FORMATS, OPERATIONS, Bound
+from fastsoftmax.bench.cases import PLAIN, Case
+from fastsoftmax.bench.contestants import Trial
+from fastsoftmax.bench.workload import Workload
+
+TOLERANCE = {"float64": 1e-6, "float32": 1e-3, "float16": 0.1, "bfloat16": 0.1}
+"""Relative errors that are let pass: a wrong axis is caught, poor rounding is shown as its ULP."""
+
+
+class Peer:
+    """A library's way to compute the operations, in the fastest form that gives its own result.
+
+    A subclass has one method that imports the library, `library`, and is otherwise a table of what
+    the library offers. Conversions and, where the library allows it, the allocation of the result
+    are done while binding.
+    """
+
+    name: ClassVar[str]
+    distribution: ClassVar[str]
+    """The package that is installed; its modules are `modules`."""
+    modules: ClassVar[tuple[str, ...]]
+    operations: ClassVar[Collection[str]] = OPERATIONS
+    dtypes: ClassVar[Collection[str]] = ("float32", "float64")
+    any_axis: ClassVar[bool] = True
+    max_threads: ClassVar[int | None] = None
+    """Where a process can choose the number only once, it is 1."""
+
+    def library(self) -> Any:
+        """Import the library and set it up for the process; called before anything else."""
+        raise NotImplementedError
+
+    def bind(self, work: Workload) -> Trial:
+        """See `Contestant`."""
+        raise NotImplementedError
+
+    def missing(self) -> str | None:
+        """Why the library cannot be used here at all, or None."""
+        return _missing(self)
+
+    @property
+    def version(self) -> str:
+        """Of the library."""
+        try:
+            return version(self.distribution)
+        except PackageNotFoundError:
+            return "of unknown version"
+
+    def against(self, case: Case) -> str | None:
+        """See `Contestant`."""
+        if case.operation.name not in self.operations:
+            return f"has no {case.operation.name}"
+        if case.dtype not in self.dtypes:
+            return f"does not take {case.dtype}"
+        if case.option != PLAIN:
+            return f"is not compared in: {case.option.name}"
+        if not self.any_axis and case.axis % len(case.shape) != len(case.shape) - 1:
+            return "takes the last axis only"
+        if self.max_threads is not None and case.threads > self.max_threads:
+            return f"has its threads fixed at {self.max_threads} here"
+        return self.missing()
+
+    def bound(self, case: Case) -> Bound:
+        """See `Contestant`."""
+        relative = TOLERANCE[case.dtype]
+        # Logarithms near 0 are differences of larger numbers: every digit may be lost.
+        absolute = 0.0 if case.operation.name == "softmax" else relative
+        return Bound(relative * 2.0 ** FORMATS[case.dtype].fraction, absolute=absolute)
+
+
+@cache
+def _missing(peer: Peer) -> str | None:
+    for module in peer.modules:
+        if find_spec(module) is None:
+            return "not installed" if module == peer.modules[0] else f"needs {module}"
+    try:
+        with warnings.catch_warnings(action="ignore"), _silence():
+            peer.library()
+    except (ImportError, OSError, AttributeError, RuntimeError) as error:
+        return f"does not import ({error})"
+    return None
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Drop what libraries written in C++ say on stderr while they are loaded."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

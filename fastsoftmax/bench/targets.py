@@ -1,0 +1,195 @@
+"""Measures the regimes: whatever a line is compared with takes turns with it, the limits included.
+
+Prints nothing but progress; `verdicts` judges and shows.
+"""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+
+import fastsoftmax as fs
+from fastsoftmax.bench import limits, runner
+from fastsoftmax.bench.cases import Case
+from fastsoftmax.bench.contestants import Backend, Contestant, Core, Public
+from fastsoftmax.bench.limits import Limit
+from fastsoftmax.bench.peers import PEERS
+from fastsoftmax.bench.regimes import CORE, FASTEST, LIMIT, PUBLIC, Line, Regime
+from fastsoftmax.bench.runner import Timed, WrongResult
+from fastsoftmax.bench.workload import Workload
+
+SECONDS = 1.0
+"""For the samples of one group of rivals, by default."""
+
+HOPELESS = 5.0
+"""A peer that takes this many times the fastest contestant's time gets no turns after the first."""
+
+
+class Entry(NamedTuple):
+    """Who is measured in what."""
+
+    contestant: str
+    case: Case
+
+
+class Time(NamedTuple):
+    """Seconds per call of an entry, and its largest error."""
+
+    median: float
+    best: float
+    ninth_decile: float
+    ulp: float
+    samples: int  # 1: it was too slow for more, see HOPELESS
+
+
+class Group(NamedTuple):
+    """Entries that took turns, those that could not and why, and the limit of the plain case."""
+
+    case: Case
+    times: dict[Entry, Time]
+    absent: dict[Entry, str]
+    limit: Limit | None
+
+    def fastest_peer(self) -> Entry | None:
+        """The peer with the least time in the plain case."""
+        peers = [e for e in self.times if e.contestant in PEERS and e.case == self.case]
+        return min(peers, key=lambda entry: self.times[entry].median, default=None)
+
+
+def contestant(name: str) -> Contestant:
+    """Whoever tables call by this name."""
+    own: dict[str, Contestant] = {PUBLIC: Public(), CORE: Core()}
+    return PEERS.get(name) or own.get(name) or Backend(name)
+
+
+def plan(regimes: Sequence[Regime]) -> dict[Case, dict[Entry, bool]]:
+    """The groups to be measured; whether an entry has its turns however slow it is."""
+    groups: dict[Case, dict[Entry, bool]] = {}
+    for regime in regimes:
+        for line in regime.lines:
+            entries = groups.setdefault(line.group, {})
+            for entry in _required(line):
+                entries[entry] = True
+            if regime.compared or any(target.rival == FASTEST for target in line.targets):
+                for name in PEERS:
+                    entries.setdefault(Entry(name, line.group), False)
+    return groups
+
+
+def _required(line: Line) -> Iterator[Entry]:
+    """The line's own entry and those of the rivals that its targets name."""
+    yield Entry(line.contestant, line.case)
+    for target in line.targets:
+        if isinstance(target.rival, Case):
+            yield Entry(line.contestant, target.rival)
+        elif target.rival not in (FASTEST, LIMIT, None):
+            yield Entry(target.rival, line.group)
+
+
+def measure(case: Case, entries: dict[Entry, bool], seconds: float) -> Group:
+    """Check and time one group.
+
+    Parameters
+    ----------
+    case : Case
+        The plain case.
+    entries : dict of Entry to bool
+        Whether each has its turns however slow it is.
+    seconds : float
+        For all samples of the group; each entry gets `runner.ROUNDS` of them at least.
+
+    Returns
+    -------
+    Group
+        A peer whose result is wrong is absent from the times.
+
+    Raises
+    ------
+    WrongResult
+        If a result of this package breaks its bound.
+    """
+    works: dict[Case, Workload] = {}
+    absent: dict[Entry, str] = {}
+    calls: dict[Entry, Timed] = {}
+    ulps: dict[Entry, float] = {}
+    # This package is called as by a user who has said once how many threads there are.
+    with fs.threads(1):
+        for entry in entries:
+            who = contestant(entry.contestant)
+            if (why := who.against(entry.case)) is not None:
+                absent[entry] = why
+                continue
+            if entry.case not in works:
+                works[entry.case] = Workload(entry.case)
+            try:
+                trial, worst = runner.admit(who, works[entry.case])
+            except (WrongResult, RuntimeError, ValueError, NotImplementedError) as error:
+                if entry.contestant not in PEERS:
+                    raise
+                absent[entry] = str(error)
+                continue
+            calls[entry], ulps[entry] = trial.call, worst.largest
+        warm = {entry: runner.warm_up(call) for entry, call in calls.items()}
+        best = min(fastest for _, fastest in warm.values())
+        slow = {
+            entry
+            for entry, (_, fastest) in warm.items()
+            if fastest > HOPELESS * best and not entries[entry]
+        }
+        for entry in slow:
+            del calls[entry]
+        gc.collect()  # what the slow ones held
+        samples, limit = _turns(case, works.get(case), calls, warm, seconds)
+    times = {entry: _time(samples[entry], ulps[entry]) for entry in calls}
+    times |= {e: Time(*(warm[e][1],) * 3, ulps[e], 1) for e in slow}
+    return Group(case, times, absent, limit)
+
+
+def _turns(
+    case: Case,
+    work: Workload | None,
+    calls: dict[Entry, Timed],
+    warm: dict[Entry, tuple[int, float]],
+    seconds: float,
+) -> tuple[dict[Entry, list[float]], Limit | None]:
+    """Samples of all entries and of the probes, those beside a busy process after the others."""
+    probes = limits.probes(work) if work is not None and limits.missing() is None else []
+    quiet = [entry for entry in calls if not entry.case.option.crowded]
+    crowded = [entry for entry in calls if entry.case.option.crowded]
+    counts = [warm[entry][0] for entry in quiet] + [runner.warm_up(p.call)[0] for p in probes]
+    turns = [calls[entry] for entry in quiet] + [probe.call for probe in probes]
+    found = runner.rounds(turns, counts, case.threads, seconds)
+    samples = dict(zip(quiet, found, strict=False))
+    if crowded:
+        with _busy_process():
+            # One call a sample: a mean of several would hide the slow ones.
+            rounds = runner.rounds(
+                [calls[entry] for entry in crowded], [1] * len(crowded), case.threads, seconds
+            )
+        samples |= zip(crowded, rounds, strict=True)
+    taken = {
+        probe.name: float(np.median(times)) / probe.share
+        for probe, times in zip(probes, found[len(quiet) :], strict=True)
+    }
+    return samples, limits.limit(taken) if taken else None
+
+
+def _time(samples: Sequence[float], ulp: float) -> Time:
+    median, ninth = np.quantile(samples, (0.5, 0.9))
+    return Time(float(median), min(samples), float(ninth), ulp, len(samples))
+
+
+@contextmanager
+def _busy_process() -> Iterator[None]:
+    child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        child.kill()
+        child.wait()
