@@ -57,7 +57,10 @@ class Group(NamedTuple):
     limit: Limit | None
 
     def fastest_peer(self) -> Entry | None:
-        """The peer with the least time in the plain case."""
+        """The peer with the least time in the plain case; None if not all of them were asked."""
+        asked = {entry.contestant for entry in (*self.times, *self.absent)}
+        if not asked.issuperset(PEERS):
+            return None
         peers = [e for e in self.times if e.contestant in PEERS and e.case == self.case]
         return min(peers, key=lambda entry: self.times[entry].median, default=None)
 

@@ -17,7 +17,13 @@ from fastsoftmax.bench.contestants import Trial
 from fastsoftmax.bench.workload import Workload
 
 TOLERANCE = {"float64": 1e-6, "float32": 1e-3, "float16": 0.1, "bfloat16": 0.1}
-"""Relative errors that are let pass: a wrong axis is caught, poor rounding is shown as its ULP."""
+"""Relative errors that are let pass, beside those of rounding x - max in x's own type.
+
+A wrong axis is caught; poor rounding is only shown, as its ULP. In rows of more than `LONG` classes
+it grows with them: float32 sums that take one term after another lose that much (0.15 % at 1e7).
+"""
+
+LONG = 1_000_000
 
 
 class Peer:
@@ -74,10 +80,10 @@ class Peer:
 
     def bound(self, case: Case) -> Bound:
         """See `Contestant`."""
-        relative = TOLERANCE[case.dtype]
+        relative = TOLERANCE[case.dtype] * max(1.0, case.classes / LONG)
         # Logarithms near 0 are differences of larger numbers: every digit may be lost.
         absolute = 0.0 if case.operation.name == "softmax" else relative
-        return Bound(relative * 2.0 ** FORMATS[case.dtype].fraction, absolute=absolute)
+        return Bound(relative * 2.0 ** FORMATS[case.dtype].fraction, 1.0, absolute)
 
 
 @cache
