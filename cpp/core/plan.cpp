@@ -178,7 +178,7 @@ Plan plan_of(const Kernels& kernels, Request& r, int64_t threads) {
     job.contiguous_out =
         r.num_class == 1 && (inner.out == elem_size[static_cast<int>(r.out)] || K == 1);
     job.plain_out = job.contiguous_out && r.out == compute;
-    job.streaming = r.op == Op::softmax && bytes_moved(r) > cached_bytes();
+    job.streaming = r.op != Op::logsumexp && bytes_moved(r) > cached_bytes();
     job.classes = r.classes;
     job.num_class_axes = r.num_class;
     job.num_classes = K;

@@ -65,7 +65,8 @@ inline LogSum<T> log_sum(Source<T>& x, const Scale<T>& c, Sum) {
 
 // float32 in block order needs one reading: float64 has digits to spare for the arithmetic of a
 // row. The block that holds the maximum is kept apart from the others, so that it alone is summed
-// again if the maximum turns out to dominate.
+// again, without the maximum, if that turns out to dominate. (With `Below`, whose terms keep what
+// they round, this took twice as long; one block's terms are no worse than the others'.)
 struct Swept {
     BlockSum<float> others, own;  // own: of the block that holds the maximum
     int64_t at = -1;              // where that block starts
@@ -97,6 +98,26 @@ inline Swept sweep_for_max(Source<float>& x, const Shift<float>& s) {
     return found;
 }
 
+// The block that holds the maximum, summed without it.
+struct Without {
+    double rest = 0, ties = 0;
+};
+
+inline Without block_without(Source<float>& x, const Swept& found, const Shift<float>& s) {
+    constexpr int L = Vec<float>::lanes;
+    const int64_t left = x.job.num_classes - found.at;
+    const Vec<float> top = Vec<float>::all(found.top), one = Vec<float>::all(1);
+    BlockSum<float> rest, ties;
+    x.visit(found.at, left < block ? left : block, [&](int64_t, int n, auto in) {
+        for (int i = 0; i < n; i += L) {
+            const Vec<float> v = n - i < L ? in.part(i, n - i) : in.get(i);
+            rest.add(zero_where_equal(exp2_shifted(v, s), v, top));
+            ties.add(one - zero_where_equal(one, v, top));
+        }
+    });
+    return {rest.total().value(), ties.total().value()};
+}
+
 inline LogSum<float> log_sum(Source<float>& x, const Scale<float>& c, BlockSum<float>) {
     Shift<float> s;
     Swept found;
@@ -113,31 +134,47 @@ inline LogSum<float> log_sum(Source<float>& x, const Scale<float>& c, BlockSum<f
         sum = found.total();
         if (!(sum.high > 0)) return {max, {NAN, 0}};
     }
-    // The maximum's term is 2^(n + r); sums are in units of 2^(n - bias), whatever was guessed.
+    // The maximum's term is 2^(n + r), the others' sums are in units of 2^(shift - n) of it.
     const float n = first_lane(nearest(Vec<float>::all(found.top), c));
     const double r = static_cast<double>(found.top) *
                          (static_cast<double>(c.c_hi) + static_cast<double>(c.c_lo)) -
                      static_cast<double>(n);
     const float shift = magic<float> - first_lane(s.magic_less_shift);
     const double unit = times_power(1 / Exp2<float>::factor, static_cast<double>(shift - n));
-    const double all = sum.value() * unit;
     const auto lanes = [](double a) { return Vec<double>::all(a); };
-    if (all >= 3) return {max, {first_lane(log(lanes(all))), -r * 0x1.62e42fefa39efp-1}};
-    const int64_t left = x.job.num_classes - found.at;
-    const int length = static_cast<int>(left < block ? left : block);
-    Apart<float, BlockSum<float>> own;
-    const Below<float> below(Vec<float>::all(found.top), c);
-    x.visit(found.at, length, [&](int64_t, int of, auto in) { add_block(own, in, of, below); });
-    // The other blocks' sum in the terms of `Below`.
-    const Total others = found.others.total(), rest = own.rest.total();
-    const double rescale = times_power(1 / __builtin_exp2(r), static_cast<double>(shift - n)) *
-                           __builtin_exp2(Limits<float>::bias);
-    return {max, log_of(own.ties, {rest.high + others.value() * rescale, rest.low}, 0.0f)};
+    if (const double all = sum.value() * unit; all >= 3)
+        return {max, {first_lane(log(lanes(all))), -r * 0x1.62e42fefa39efp-1}};
+    const Without own = block_without(x, found, s);
+    const double rest = (found.others.total().value() + own.rest) * unit / __builtin_exp2(r);
+    return {max, {first_lane(log_of_one_and(lanes(own.ties - 1), lanes(rest))), 0}};
+}
+
+// Writes (x - max) / T - log_sum for n classes.
+template <class T, class In>
+inline void put_log_probabilities(In x, T* y, int n, const LogProbability<T>& result) {
+    constexpr int L = Vec<T>::lanes;
+    const LogProbability<T> of = result;  // a copy that stores to `y` cannot alias
+    int i = 0;
+    for (; i + L <= n; i += L) store(y + i, of.of(x.get(i)));
+    if (i < n) store_part(y + i, of.of(x.part(i, n - i)), n - i);
+}
+
+// The same past the caches: a store there must be aligned.
+template <class T, class In>
+inline void stream_log_probabilities(In x, T* y, int n, const LogProbability<T>& result) {
+    constexpr int L = Vec<T>::lanes;
+    const LogProbability<T> of = result;
+    const auto part = [&](int i, int count) {
+        if (count > 0) store_part(y + i, of.of(x.part(i, count)), count);
+    };
+    int i = static_cast<int>(elements_to_alignment(y, n));
+    part(0, i);
+    for (; i + L <= n; i += L) stream(y + i, of.of(x.get(i)));
+    part(i, n - i);
 }
 
 template <class T, class Sum>
 inline void log_softmax_row(const Job& job, const Row& row, const Scale<T>& c) {
-    constexpr int L = Vec<T>::lanes;
     Source<T> x(job, row);
     const LogSum<T> found = log_sum(x, c, Sum{});
     if (!(found.value() >= 0))
@@ -145,15 +182,23 @@ inline void log_softmax_row(const Job& job, const Row& row, const Scale<T>& c) {
     const LogProbability<T> result(c, Vec<T>::all(found.max),
                                    Vec<T>::all(static_cast<T>(found.value())));
     x.shifted = false;
+    if (job.plain_out) {
+        T* const y = reinterpret_cast<T*>(row.out);
+        x.visit_pieces([&](int64_t k, int n, auto in) {
+            if (job.streaming)
+                stream_log_probabilities(in, y + k, n, result);
+            else
+                put_log_probabilities(in, y + k, n, result);
+        });
+        if (job.streaming) stream_end();
+        return;
+    }
     T buffer[block];
     for_blocks(job, [&](int64_t k0, int n) {
-        T* const y = job.plain_out ? reinterpret_cast<T*>(row.out) + k0 : buffer;
         x.visit(k0, n, [&](int64_t, int count, auto in) {
-            int i = 0;
-            for (; i + L <= count; i += L) store(y + i, result.of(in.get(i)));
-            if (i < count) store_part(y + i, result.of(in.part(i, count - i)), count - i);
+            put_log_probabilities(in, buffer, count, result);
         });
-        if (!job.plain_out) put(job, row, k0, y, n);
+        put(job, row, k0, buffer, n);
     });
 }
 
