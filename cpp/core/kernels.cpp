@@ -14,6 +14,7 @@
 // For what stands in the innermost loops: left to itself GCC makes a call of the exponential there,
 // constants loaded anew, which took 40 % longer.
 #define FASTSOFTMAX_INLINE inline __attribute__((always_inline))
+#define FASTSOFTMAX_LAMBDA __attribute__((always_inline))
 
 namespace fastsoftmax::FASTSOFTMAX_ISA {
 namespace {

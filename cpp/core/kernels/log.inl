@@ -25,13 +25,6 @@ inline Vec<double> log(Vec<double> v) {
     return mul_add(k, all(0x1.62e42fefa3800p-1), f - (half - low));
 }
 
-template <class T>
-inline T first_lane(Vec<T> v) {
-    T lanes[Vec<T>::lanes];
-    store(lanes, v);
-    return lanes[0];
-}
-
 // log(1 + a + b) for counts a and sums b >= 0, all digits kept where both are small.
 inline Vec<double> log_of_one_and(Vec<double> a, Vec<double> b) {
     const Pair<Vec<double>> all = two_sum(Vec<double>::all(1) + a, b);

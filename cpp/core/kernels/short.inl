@@ -7,8 +7,9 @@ constexpr int short_classes = 64;
 template <int step, class T, int size>
 FASTSOFTMAX_INLINE void transpose(Vec<T> (&v)[size]) {
     if constexpr (step < size) {
-        for (int i = 0; i < size; ++i)
+        each<size>([&](int i) FASTSOFTMAX_LAMBDA {
             if (!(i & step)) exchange<step>(v[i], v[i + step]);
+        });
         transpose<2 * step>(v);
     }
 }
@@ -17,72 +18,67 @@ FASTSOFTMAX_INLINE void transpose(Vec<T> (&v)[size]) {
 // ... in slots of S lanes; the transpose of the slots makes vector k class k of all rows.
 template <class T, int S>
 struct Tile {
-    static constexpr int L = Vec<T>::lanes, width = stripe * L;
+    static constexpr int L = Vec<T>::lanes;
 
-    // Rows that are not there repeat the last one.
-    static void in(const char* x, int64_t step, int rows, T* panel) {
-        const auto row = [&](int r) {
-            return reinterpret_cast<const T*>(x + (r < rows ? r : rows - 1) * step);
-        };
+    // take(k, class k); rows that are not there repeat the last one.
+    template <class Take>
+    FASTSOFTMAX_INLINE static void in(const char* x, int64_t step, int rows, const Take& take) {
         Vec<T> v[S];
-        if constexpr (S == L) {
-            for (int i = 0; i < S; ++i) v[i] = load(row(i));
-        } else if constexpr (2 * S == L) {
-            for (int i = 0; i < S; ++i) v[i] = load_halves(row(i), row(i + S));
-        } else {
-            T slots[S * L];
-            for (int r = 0; r < L; ++r) memcpy(slots + slot(r), row(r), sizeof(T) * S);
-            for (int i = 0; i < S; ++i) v[i] = load(slots + i * L);
-        }
+        each<S>([&](int i) FASTSOFTMAX_LAMBDA {
+            v[i] = load_slots<T, S>([&](int j) FASTSOFTMAX_LAMBDA {
+                const int r = i + j * S;
+                return reinterpret_cast<const T*>(x + (r < rows ? r : rows - 1) * step);
+            });
+        });
         transpose<1>(v);
-        for (int k = 0; k < S; ++k) store(panel + k * width, v[k]);
+        each<S>([&](int k) FASTSOFTMAX_LAMBDA { take(k, v[k]); });
     }
 
-    static void out(const T* panel, int rows, char* y, int64_t step) {
-        const auto row = [&](int r) { return reinterpret_cast<T*>(y + r * step); };
+    // give(k) is class k.
+    template <class Give>
+    FASTSOFTMAX_INLINE static void out(const Give& give, int rows, char* y, int64_t step) {
         Vec<T> v[S];
-        for (int k = 0; k < S; ++k) v[k] = load(panel + k * width);
+        each<S>([&](int k) FASTSOFTMAX_LAMBDA { v[k] = give(k); });
         transpose<1>(v);
-        if (S == L && rows == L) {
-            for (int i = 0; i < S; ++i) store(row(i), v[i]);
+        const auto row = [&](int r)
+                             FASTSOFTMAX_LAMBDA { return reinterpret_cast<T*>(y + r * step); };
+        if (rows == L) {
+            each<S>([&](int i) FASTSOFTMAX_LAMBDA {
+                store_slots<S>([&](int j) FASTSOFTMAX_LAMBDA { return row(i + j * S); }, v[i]);
+            });
             return;
         }
-        if constexpr (2 * S == L)
-            if (rows == L) {
-                for (int i = 0; i < S; ++i) store_halves(row(i), row(i + S), v[i]);
-                return;
-            }
         T slots[S * L];
         for (int i = 0; i < S; ++i) store(slots + i * L, v[i]);
-        if (rows == L)
-            for (int r = 0; r < L; ++r) memcpy(row(r), slots + slot(r), sizeof(T) * S);
-        else
-            for (int r = 0; r < rows; ++r) memcpy(row(r), slots + slot(r), sizeof(T) * S);
+        for (int r = 0; r < rows; ++r) memcpy(row(r), slots + r % S * L + r / S * S, sizeof(T) * S);
     }
-
-private:
-    static int slot(int r) { return r % S * L + r / S * S; }
 };
 
 // Rows of any number of classes, as tiles of powers of two.
 template <class T>
 struct Tiled {
     static constexpr int L = Vec<T>::lanes;
-    static int row_of(int lane) { return lane; }
-    static void in(const char* x, int64_t step, int classes, int rows, T* panel) {
-        tiles<L>(0, classes, [&](auto tile, int k) {
-            tile.in(x + k * int64_t{sizeof(T)}, step, rows, panel + k * tile.width);
+
+    template <class Take>
+    FASTSOFTMAX_INLINE static void in(const char* x, int64_t step, int classes, int rows,
+                                      const Take& take) {
+        tiles<L>(0, classes, [&](auto tile, int k) FASTSOFTMAX_LAMBDA {
+            tile.in(x + k * int64_t{sizeof(T)}, step, rows,
+                    [&](int i, Vec<T> v) FASTSOFTMAX_LAMBDA { take(k + i, v); });
         });
     }
-    static void out(const T* panel, int classes, int rows, char* y, int64_t step) {
-        tiles<L>(0, classes, [&](auto tile, int k) {
-            tile.out(panel + k * tile.width, rows, y + k * int64_t{sizeof(T)}, step);
+    template <class Give>
+    FASTSOFTMAX_INLINE static void out(const Give& give, int classes, int rows, char* y,
+                                       int64_t step) {
+        tiles<L>(0, classes, [&](auto tile, int k) FASTSOFTMAX_LAMBDA {
+            tile.out([&](int i) FASTSOFTMAX_LAMBDA { return give(k + i); }, rows,
+                     y + k * int64_t{sizeof(T)}, step);
         });
     }
 
 private:
     template <int S, class F>
-    static void tiles(int k, int classes, F f) {
+    FASTSOFTMAX_INLINE static void tiles(int k, int classes, const F& f) {
         for (; k + S <= classes; k += S) f(Tile<T, S>{}, k);
         if constexpr (S > 1) tiles<S / 2>(k, classes, f);
     }
@@ -92,9 +88,10 @@ private:
 // columns then are.
 template <class T, int S>
 struct Dense {
-    static constexpr int L = Vec<T>::lanes, width = stripe * L;
-    static int row_of(int lane) { return lane % S * (L / S) + lane / S; }
-    static void in(const char* x, int64_t, int, int rows, T* panel) {
+    static constexpr int L = Vec<T>::lanes;
+
+    template <class Take>
+    FASTSOFTMAX_INLINE static void in(const char* x, int64_t, int, int rows, const Take& take) {
         T slots[S * L];
         const T* from = reinterpret_cast<const T*>(x);
         if (rows < L) {
@@ -102,42 +99,77 @@ struct Dense {
             from = slots;
         }
         Vec<T> v[S];
-        for (int i = 0; i < S; ++i) v[i] = load(from + i * L);
+        each<S>([&](int i) FASTSOFTMAX_LAMBDA { v[i] = load(from + i * L); });
         transpose<1>(v);
-        for (int k = 0; k < S; ++k) store(panel + k * width, v[k]);
+        each<S>([&](int k) FASTSOFTMAX_LAMBDA { take(k, v[k]); });
     }
-    static void out(const T* panel, int, int rows, char* y, int64_t) {
+    template <class Give>
+    FASTSOFTMAX_INLINE static void out(const Give& give, int, int rows, char* y, int64_t) {
         Vec<T> v[S];
-        for (int k = 0; k < S; ++k) v[k] = load(panel + k * width);
+        each<S>([&](int k) FASTSOFTMAX_LAMBDA { v[k] = give(k); });
         transpose<1>(v);
         T slots[S * L];
         T* const to = rows < L ? slots : reinterpret_cast<T*>(y);
-        for (int i = 0; i < S; ++i) store(to + i * L, v[i]);
+        each<S>([&](int i) FASTSOFTMAX_LAMBDA { store(to + i * L, v[i]); });
         if (rows < L) memcpy(y, slots, sizeof(T) * static_cast<size_t>(rows * S));
     }
 };
 
+// N vectors of rows.
+template <class T, Op op, class Turned, int N>
+inline void turned(const Job& job, const Row& row, int rows_in, const Axis& step, T* panel,
+                   const Scale<T>& c, void* scratch) {
+    constexpr int L = Vec<T>::lanes, width = N * L;
+    const int K = static_cast<int>(job.num_classes);
+    const Panel<T, N, true> all{reinterpret_cast<char*>(panel), width * int64_t{sizeof(T)}, L};
+    const Columns<T, N, true> columns{all, K, c};
+    Vec<T> top[N];
+    const auto out = [&](int u, const auto& result) FASTSOFTMAX_LAMBDA {
+        Turned::out([&](int k) FASTSOFTMAX_LAMBDA { return result(all.get(k, u)); }, K, rows_in,
+                    row.out + u * L * step.out, step.out);
+    };
+    for (int u = 0; u < N; ++u) {
+        Vec<T> largest = Vec<T>::all(-HUGE_VAL);
+        Turned::in(row.x + u * L * step.x, step.x, K, rows_in,
+                   [&](int k, Vec<T> v) FASTSOFTMAX_LAMBDA {
+                       all.put(k, u, v);
+                       largest = larger(largest, v);
+                   });
+        top[u] = largest;
+    }
+    if (!columns.all_within_reach(top))
+        return rows<T, op, GroupSum<T>>(job, row, N > 1 ? width : rows_in, step, scratch);
+    if constexpr (op == Op::softmax) {
+        ColumnSum<T> sums[N];
+        columns.exp2(top, all, sums);
+        Inverse<Vec<T>> by[N];
+        each<N>([&](int u) FASTSOFTMAX_LAMBDA { by[u] = sums[u].inverses(); });
+        for (int u = 0; u < N; ++u)
+            out(u, [&](Vec<T> e) FASTSOFTMAX_LAMBDA { return quotient(e, by[u]); });
+    } else {
+        columns.log_sums(top, [&](int u, const ColumnLogs<T>& logs) {
+            if constexpr (op == Op::log_softmax) {
+                const LogProbability<T> result(c, top[u], logs.rounded());
+                out(u, [&](Vec<T> x) FASTSOFTMAX_LAMBDA { return result.of(x); });
+            } else {
+                Row at = row;
+                advance(at, step, u * L);
+                put_logsumexps<T>(job, at, step, logs.plus(top[u]), rows_in);
+            }
+        });
+    }
+}
+
 template <class T, Op op, class Turned>
 inline void turned_rows(const Job& job, Row row, int64_t count, const Axis& step, void* scratch) {
-    constexpr int L = Vec<T>::lanes, width = stripe * L;
-    alignas(64) T panel[short_classes * width];
-    const int K = static_cast<int>(job.num_classes);
-    const Panel<T, true> all{reinterpret_cast<char*>(panel), width * int64_t{sizeof(T)}, width};
-    const Columns<T, true> columns{all, all, all, K, K, Scale<T>(number_at(row.temperature))};
-    for (; count > 0; count -= width, advance(row, step, width)) {
-        const int n = static_cast<int>(count < width ? count : width);
-        // Vectors without a row repeat the first one's.
-        const auto first = [n](int u) { return u * L < n ? u * L : 0; };
-        const auto rows_in = [n, first](int u) { return n - first(u) < L ? n - first(u) : L; };
-        for (int u = 0; u < stripe; ++u)
-            Turned::in(row.x + first(u) * step.x, step.x, K, rows_in(u), panel + u * L);
-        const auto order = [](int column) { return column / L * L + Turned::row_of(column % L); };
-        if (!column_stripe<T, op>(columns, job, row, step, n, order))
-            rows<T, op, GroupSum<T>>(job, row, n, step, scratch);
-        else if (op != Op::logsumexp)
-            for (int u = 0; u * L < n; ++u)
-                Turned::out(panel + u * L, K, rows_in(u), row.out + u * L * step.out, step.out);
-    }
+    constexpr int L = Vec<T>::lanes, N = stripe;
+    alignas(64) T panel[short_classes * N * L];
+    const Scale<T> c(number_at(row.temperature));
+    for (; count >= N * L; count -= N * L, advance(row, step, N * L))
+        turned<T, op, Turned, N>(job, row, L, step, panel, c, scratch);
+    for (; count > 0; count -= L, advance(row, step, L))
+        turned<T, op, Turned, 1>(job, row, static_cast<int>(count < L ? count : L), step, panel, c,
+                                 scratch);
 }
 
 template <class T, Op op>
@@ -145,12 +177,17 @@ void short_rows(const Job& job, Row row, int64_t count, const Axis& step, void* 
     const FloatMode mode;
     constexpr int L = Vec<T>::lanes;
     const int64_t K = job.num_classes, row_bytes = K * int64_t{sizeof(T)};
-    const bool dense = step.x == row_bytes && (op == Op::logsumexp || step.out == row_bytes);
-    if constexpr (L >= 2)
-        if (dense && K == 2) return turned_rows<T, op, Dense<T, 2>>(job, row, count, step, scratch);
-    if constexpr (L >= 4)
-        if (dense && K == 4) return turned_rows<T, op, Dense<T, 4>>(job, row, count, step, scratch);
-    if constexpr (L >= 8)
-        if (dense && K == 8) return turned_rows<T, op, Dense<T, 8>>(job, row, count, step, scratch);
+    if constexpr (op != Op::logsumexp) {
+        const bool dense = step.x == row_bytes && step.out == row_bytes;
+        if constexpr (L >= 2)
+            if (dense && K == 2)
+                return turned_rows<T, op, Dense<T, 2>>(job, row, count, step, scratch);
+        if constexpr (L >= 4)
+            if (dense && K == 4)
+                return turned_rows<T, op, Dense<T, 4>>(job, row, count, step, scratch);
+        if constexpr (L >= 8)
+            if (dense && K == 8)
+                return turned_rows<T, op, Dense<T, 8>>(job, row, count, step, scratch);
+    }
     turned_rows<T, op, Tiled<T>>(job, row, count, step, scratch);
 }

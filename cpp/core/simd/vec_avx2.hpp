@@ -82,6 +82,7 @@ inline VecF operator-(VecF a, VecF b) { return {_mm256_sub_ps(a.v, b.v)}; }
 inline VecD operator-(VecD a, VecD b) { return {_mm256_sub_pd(a.v, b.v)}; }
 inline VecF operator*(VecF a, VecF b) { return {_mm256_mul_ps(a.v, b.v)}; }
 inline VecD operator*(VecD a, VecD b) { return {_mm256_mul_pd(a.v, b.v)}; }
+inline VecF operator/(VecF a, VecF b) { return {_mm256_div_ps(a.v, b.v)}; }
 inline VecD operator/(VecD a, VecD b) { return {_mm256_div_pd(a.v, b.v)}; }
 inline VecF mul_add(VecF a, VecF b, VecF c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
 inline VecD mul_add(VecD a, VecD b, VecD c) { return {_mm256_fmadd_pd(a.v, b.v, c.v)}; }
@@ -174,15 +175,46 @@ inline VecF narrow(VecD low, VecD high) {
     return {_mm256_set_m128(_mm256_cvtpd_ps(high.v), _mm256_cvtpd_ps(low.v))};
 }
 
-inline VecF load_halves(const float* low, const float* high) {
-    return {_mm256_loadu2_m128(high, low)};
+template <class T, int S, class At>
+inline Vec<T> load_slots(At at) {
+    constexpr int slots = Vec<T>::lanes / S;
+    constexpr int bytes = S * static_cast<int>(sizeof(T));
+    const auto pair = [&](int i) {
+        const __m128d low = _mm_load_sd(reinterpret_cast<const double*>(at(i)));
+        return _mm_loadh_pd(low, reinterpret_cast<const double*>(at(i + 1)));
+    };
+    if constexpr (slots == 1)
+        return load(at(0));
+    else if constexpr (bytes == 16)
+        return {(decltype(Vec<T>::v))_mm256_loadu2_m128(reinterpret_cast<const float*>(at(1)),
+                                                        reinterpret_cast<const float*>(at(0)))};
+    else if constexpr (bytes == 8)
+        return {(decltype(Vec<T>::v))_mm256_set_m128d(pair(2), pair(0))};
+    else
+        return {_mm256_setr_ps(*at(0), *at(1), *at(2), *at(3), *at(4), *at(5), *at(6), *at(7))};
 }
-inline VecD load_halves(const double* low, const double* high) {
-    return {_mm256_loadu2_m128d(high, low)};
-}
-inline void store_halves(float* low, float* high, VecF a) { _mm256_storeu2_m128(high, low, a.v); }
-inline void store_halves(double* low, double* high, VecD a) {
-    _mm256_storeu2_m128d(high, low, a.v);
+template <int S, class T, class At>
+inline void store_slots(At at, Vec<T> a) {
+    constexpr int slots = Vec<T>::lanes / S;
+    constexpr int bytes = S * static_cast<int>(sizeof(T));
+    const __m256 v = (__m256)a.v;
+    const __m128 halves[] = {_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1)};
+    for (int h = 0; h < 2; ++h) {
+        const __m128 four = halves[h];
+        if constexpr (slots == 1) {
+            if (h == 0) store(at(0), a);
+        } else if constexpr (bytes == 16) {
+            _mm_storeu_ps(reinterpret_cast<float*>(at(h)), four);
+        } else if constexpr (bytes == 8) {
+            _mm_storel_pi(reinterpret_cast<__m64*>(at(2 * h)), four);
+            _mm_storeh_pi(reinterpret_cast<__m64*>(at(2 * h + 1)), four);
+        } else {
+            _mm_store_ss(at(4 * h), four);
+            _mm_store_ss(at(4 * h + 1), _mm_movehdup_ps(four));
+            _mm_store_ss(at(4 * h + 2), _mm_unpackhi_ps(four, four));
+            _mm_store_ss(at(4 * h + 3), _mm_shuffle_ps(four, four, 3));
+        }
+    }
 }
 
 template <int step>

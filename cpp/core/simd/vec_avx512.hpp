@@ -73,6 +73,7 @@ inline VecF operator-(VecF a, VecF b) { return {_mm512_sub_ps(a.v, b.v)}; }
 inline VecD operator-(VecD a, VecD b) { return {_mm512_sub_pd(a.v, b.v)}; }
 inline VecF operator*(VecF a, VecF b) { return {_mm512_mul_ps(a.v, b.v)}; }
 inline VecD operator*(VecD a, VecD b) { return {_mm512_mul_pd(a.v, b.v)}; }
+inline VecF operator/(VecF a, VecF b) { return {_mm512_div_ps(a.v, b.v)}; }
 inline VecD operator/(VecD a, VecD b) { return {_mm512_div_pd(a.v, b.v)}; }
 inline VecF mul_add(VecF a, VecF b, VecF c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 inline VecD mul_add(VecD a, VecD b, VecD c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }
@@ -147,46 +148,105 @@ inline VecF narrow(VecD low, VecD high) {
                                _mm512_cvtpd_ps(high.v), 1)};
 }
 
-// Both halves of a vector from, or to, places of their own.
-inline VecF load_halves(const float* low, const float* high) {
-    return {
-        _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(low)), _mm256_loadu_ps(high), 1)};
+// A vector of slots of S lanes from places of their own, `at(slot)`. A broadcast from memory under
+// a mask takes no shuffle, unlike an insertion.
+template <class T, int S, class At>
+inline Vec<T> load_slots(At at) {
+    constexpr int slots = Vec<T>::lanes / S;
+    constexpr int bytes = S * static_cast<int>(sizeof(T));
+    const auto head = [&](int slot) { return reinterpret_cast<const float*>(at(slot)); };
+    if constexpr (slots == 1) {
+        return load(at(0));
+    } else if constexpr (bytes == 32) {
+        const __m512 low = _mm512_castps256_ps512(_mm256_loadu_ps(head(0)));
+        return {(decltype(Vec<T>::v))_mm512_insertf32x8(low, _mm256_loadu_ps(head(1)), 1)};
+    } else if constexpr (bytes == 16) {
+        __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(head(0)));
+        for (int i = 1; i < slots; ++i)
+            v = _mm512_mask_broadcast_f32x4(v, static_cast<__mmask16>(0xfu << 4 * i),
+                                            _mm_loadu_ps(head(i)));
+        return {(decltype(Vec<T>::v))v};
+    } else if constexpr (bytes == 8) {
+        const auto pair = [&](int i) {
+            return _mm_load_sd(reinterpret_cast<const double*>(at(i)));
+        };
+        __m512d v = _mm512_castpd128_pd512(pair(0));
+        for (int i = 1; i < slots; ++i)
+            v = _mm512_mask_broadcastsd_pd(v, static_cast<__mmask8>(1u << i), pair(i));
+        return {(decltype(Vec<T>::v))v};
+    } else {
+        __m512 v = _mm512_castps128_ps512(_mm_load_ss(head(0)));
+        for (int i = 1; i < slots; ++i)
+            v = _mm512_mask_broadcastss_ps(v, static_cast<__mmask16>(1u << i),
+                                           _mm_load_ss(head(i)));
+        return {(decltype(Vec<T>::v))v};
+    }
 }
-inline VecD load_halves(const double* low, const double* high) {
-    return {
-        _mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_loadu_pd(low)), _mm256_loadu_pd(high), 1)};
-}
-inline void store_halves(float* low, float* high, VecF a) {
-    _mm256_storeu_ps(low, _mm512_castps512_ps256(a.v));
-    _mm256_storeu_ps(high, _mm512_extractf32x8_ps(a.v, 1));
-}
-inline void store_halves(double* low, double* high, VecD a) {
-    _mm256_storeu_pd(low, _mm512_castpd512_pd256(a.v));
-    _mm256_storeu_pd(high, _mm512_extractf64x4_pd(a.v, 1));
+
+// The reverse.
+template <int S, class T, class At>
+inline void store_slots(At at, Vec<T> a) {
+    constexpr int slots = Vec<T>::lanes / S;
+    constexpr int bytes = S * static_cast<int>(sizeof(T));
+    const __m512 v = (__m512)a.v;
+    const auto head = [&](int slot) { return reinterpret_cast<float*>(at(slot)); };
+    if constexpr (slots == 1) {
+        store(at(0), a);
+    } else if constexpr (bytes == 32) {
+        _mm256_storeu_ps(head(0), _mm512_castps512_ps256(v));
+        _mm256_storeu_ps(head(1), _mm512_extractf32x8_ps(v, 1));
+    } else {
+        const __m128 quarters[] = {_mm512_castps512_ps128(v), _mm512_extractf32x4_ps(v, 1),
+                                   _mm512_extractf32x4_ps(v, 2), _mm512_extractf32x4_ps(v, 3)};
+        for (int q = 0; q < 4; ++q) {
+            const __m128 four = quarters[q];
+            if constexpr (bytes == 16) {
+                _mm_storeu_ps(head(q), four);
+            } else if constexpr (bytes == 8) {
+                _mm_storel_pi(reinterpret_cast<__m64*>(at(2 * q)), four);
+                _mm_storeh_pi(reinterpret_cast<__m64*>(at(2 * q + 1)), four);
+            } else {
+                _mm_store_ss(head(4 * q), four);
+                _mm_store_ss(head(4 * q + 1), _mm_movehdup_ps(four));
+                _mm_store_ss(head(4 * q + 2), _mm_unpackhi_ps(four, four));
+                _mm_store_ss(head(4 * q + 3), _mm_shuffle_ps(four, four, 3));
+            }
+        }
+    }
 }
 
 // Swaps the lanes of `a` that have bit `step` in their number with those of `b` that lack it.
+// Within 16 bytes shuffles are a third faster than permutations; none takes an index register.
 template <int step>
 inline void exchange(VecF& a, VecF& b) {
-    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __mmask16 has = _mm512_test_epi32_mask(lane, _mm512_set1_epi32(step));
-    const __m512i from_a = _mm512_mask_add_epi32(lane, has, lane, _mm512_set1_epi32(16 - step));
-    const __m512i from_b = _mm512_mask_add_epi32(_mm512_add_epi32(lane, _mm512_set1_epi32(step)),
-                                                 has, lane, _mm512_set1_epi32(16));
-    const __m512 first = _mm512_permutex2var_ps(a.v, from_a, b.v);
-    b.v = _mm512_permutex2var_ps(a.v, from_b, b.v);
-    a.v = first;
+    const __m512 x = a.v, y = b.v;
+    if constexpr (step == 1) {
+        a.v = _mm512_mask_moveldup_ps(x, 0xaaaa, y);
+        b.v = _mm512_mask_movehdup_ps(y, 0x5555, x);
+    } else if constexpr (step == 2) {
+        a.v = _mm512_shuffle_ps(x, y, 0x44);
+        b.v = _mm512_shuffle_ps(x, y, 0xee);
+    } else if constexpr (step == 4) {
+        a.v = _mm512_mask_shuffle_f32x4(x, 0xf0f0, y, y, 0xa0);
+        b.v = _mm512_mask_shuffle_f32x4(y, 0x0f0f, x, x, 0xf5);
+    } else {
+        a.v = _mm512_shuffle_f32x4(x, y, 0x44);
+        b.v = _mm512_shuffle_f32x4(x, y, 0xee);
+    }
 }
 template <int step>
 inline void exchange(VecD& a, VecD& b) {
-    const __m512i lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
-    const __mmask8 has = _mm512_test_epi64_mask(lane, _mm512_set1_epi64(step));
-    const __m512i from_a = _mm512_mask_add_epi64(lane, has, lane, _mm512_set1_epi64(8 - step));
-    const __m512i from_b = _mm512_mask_add_epi64(_mm512_add_epi64(lane, _mm512_set1_epi64(step)),
-                                                 has, lane, _mm512_set1_epi64(8));
-    const __m512d first = _mm512_permutex2var_pd(a.v, from_a, b.v);
-    b.v = _mm512_permutex2var_pd(a.v, from_b, b.v);
-    a.v = first;
+    const __m512d x = a.v, y = b.v;
+    if constexpr (step == 1) {
+        a.v = _mm512_unpacklo_pd(x, y);
+        b.v = _mm512_unpackhi_pd(x, y);
+    } else if constexpr (step == 2) {
+        a.v = _mm512_mask_shuffle_f64x2(x, 0xcc, y, y, 0xa0);
+        b.v = _mm512_mask_shuffle_f64x2(y, 0x33, x, x, 0xf5);
+    } else {
+        a.v = _mm512_shuffle_f64x2(x, y, 0x44);
+        b.v = _mm512_shuffle_f64x2(x, y, 0xee);
+    }
 }
 
 inline VecF load_f16(const uint16_t* p) {

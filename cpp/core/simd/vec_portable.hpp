@@ -213,17 +213,19 @@ inline VecD power(VecD z, double, const double (&)[1]) {
     return {(VecD::Native)((Bits)VecD::all(1).v + ((Bits)z.v << 52))};
 }
 
-template <class T>
-inline Vec<T> load_halves(const T* low, const T* high) {
+template <class T, int S, class At>
+inline Vec<T> load_slots(At at) {
     Vec<T> a;
-    memcpy(&a.v, low, 8);
-    memcpy(reinterpret_cast<char*>(&a.v) + 8, high, 8);
+    char* const to = reinterpret_cast<char*>(&a.v);
+    for (int i = 0; i < Vec<T>::lanes / S; ++i)
+        memcpy(to + i * S * static_cast<int>(sizeof(T)), at(i), S * sizeof(T));
     return a;
 }
-template <class T>
-inline void store_halves(T* low, T* high, Vec<T> a) {
-    memcpy(low, &a.v, 8);
-    memcpy(high, reinterpret_cast<const char*>(&a.v) + 8, 8);
+template <int S, class T, class At>
+inline void store_slots(At at, Vec<T> a) {
+    const char* const from = reinterpret_cast<const char*>(&a.v);
+    for (int i = 0; i < Vec<T>::lanes / S; ++i)
+        memcpy(at(i), from + i * S * static_cast<int>(sizeof(T)), S * sizeof(T));
 }
 
 template <int step>
