@@ -166,7 +166,7 @@ FASTSOFTMAX_INLINE Vec<T> exp2_shifted(Vec<T> x, const Shift<T>& s) {
     const Vec<T> z = mul_add(x, s.c_hi, s.magic_less_shift), n = z - s.magic_less_shift;
     const Vec<T> r = residual(x, s.c_hi, s.c_lo, n);
     const Vec<T> t = power(z, magic<T>, Exp2<T>::table);
-    return fused(t * r, slope(r), t);
+    return mul_add(t * r, slope(r), t);
 }
 
 template <class T>

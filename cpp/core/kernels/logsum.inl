@@ -25,7 +25,7 @@ struct Below {
         const Vec<T> z = mul_add(d.high, c_hi, start);
         const Vec<T> r = residual(d.high, c_hi, c_lo, z - start, d.low * c_hi);
         const Vec<T> t = power(z, magic<T>, Exp2<T>::table), q = slope(r);
-        const Vec<T> e = fused(t * r, q, t);
+        const Vec<T> e = mul_add(t * r, q, t);
         return {e, mul_add(t * r, q, t - e)};
     }
 };

@@ -80,7 +80,7 @@ inline Inverse<double> inverse(const Total& t, double) {
 }
 template <class V>
 FASTSOFTMAX_INLINE V quotient(V e, const Inverse<V>& by) {
-    return fused(e, by.hi, e * by.lo);
+    return times(e, by.hi, by.lo);
 }
 template <class T>
 inline Inverse<Vec<T>> in_all_lanes(const Inverse<T>& by) {

@@ -89,7 +89,10 @@ inline VecD mul_add(VecD a, VecD b, VecD c) { return {_mm256_fmadd_pd(a.v, b.v, 
 
 // The same where the one rounding matters most: vec_portable.hpp pays for it only there.
 inline VecF fused(VecF a, VecF b, VecF c) { return mul_add(a, b, c); }
-inline VecD fused(VecD a, VecD b, VecD c) { return mul_add(a, b, c); }
+
+// a * (b_hi + b_lo).
+inline VecF times(VecF a, VecF b_hi, VecF b_lo) { return mul_add(a, b_hi, a * b_lo); }
+inline VecD times(VecD a, VecD b_hi, VecD b_lo) { return mul_add(a, b_hi, a * b_lo); }
 
 // max and min of x86 return the second operand if either is NaN: x survives as NaN here ...
 inline VecF at_least(VecF x, VecF low) { return {_mm256_max_ps(low.v, x.v)}; }

@@ -155,15 +155,16 @@ inline T largest_lane(Vec<T> a) {
     return top;
 }
 
+// By way of the lower half: from the upper one itself GCC 12 converts number by number.
 inline VecD widen_high(VecF a) {
-    return {__builtin_convertvector(__builtin_shufflevector(a.v, a.v, 2, 3), VecD::Native)};
+    return widen_low({__builtin_shufflevector(a.v, a.v, 2, 3, 2, 3)});
 }
 inline VecF narrow(VecD low, VecD high) {
     return {__builtin_shufflevector(__builtin_convertvector(low.v, HalfVec),
                                     __builtin_convertvector(high.v, HalfVec), 0, 1, 2, 3)};
 }
 
-// With one rounding, if the machine has a type wide enough: not for float64.
+// a * b + c with one rounding, where that matters most.
 inline VecF fused(VecF a, VecF b, VecF c) {
 #ifdef __FP_FAST_FMA
     return mul_add(a, b, c);
@@ -172,7 +173,17 @@ inline VecF fused(VecF a, VecF b, VecF c) {
                   widen_high(a) * widen_high(b) + widen_high(c));
 #endif
 }
-inline VecD fused(VecD a, VecD b, VecD c) { return mul_add(a, b, c); }
+
+// a * (b_hi + b_lo) with one rounding, if the machine has a type wide enough: not for float64.
+inline VecF times(VecF a, VecF b_hi, VecF b_lo) {
+#ifdef __FP_FAST_FMA
+    return mul_add(a, b_hi, a * b_lo);
+#else
+    return narrow(widen_low(a) * (widen_low(b_hi) + widen_low(b_lo)),
+                  widen_high(a) * (widen_high(b_hi) + widen_high(b_lo)));
+#endif
+}
+inline VecD times(VecD a, VecD b_hi, VecD b_lo) { return mul_add(a, b_hi, a * b_lo); }
 
 #ifdef __FP_FAST_FMA
 template <class T>
