@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <memory>
 
 namespace fastsoftmax {
@@ -15,6 +16,23 @@ namespace {
 std::atomic<int> computing{0};       // threads inside calls now
 std::atomic<bool> pool_made{false};  // libgomp has started workers in this process ...
 std::atomic<bool> pool_lost{false};  // ... that a fork did not carry over: a region would hang
+
+// A region ends when all its threads have come and gone, and where another process keeps a
+// processor busy a worker may come milliseconds late: 16 ms were seen for 0.03 ms of work. After
+// such a wait calls stay on their own thread for 20 times as long, so that not one call in ten
+// meets it again.
+using Clock = std::chrono::steady_clock;
+constexpr Clock::duration patience = std::chrono::microseconds(500);
+constexpr int caution = 20;
+constexpr Clock::duration longest_caution = std::chrono::seconds(1);
+std::atomic<Clock::rep> alone_until{0};
+
+void note_wait(Clock::time_point done) {
+    const Clock::time_point now = Clock::now();
+    const Clock::duration wait = now - done;
+    if (wait > patience)
+        alone_until = (now + std::min(wait * caution, longest_caution)).time_since_epoch().count();
+}
 
 // What OpenMP grants when nobody limits it; threadpoolctl and omp_set_num_threads change the value
 // that omp_get_max_threads gives later.
@@ -31,6 +49,7 @@ Team::Team(int wanted) {
     const int limit = omp_get_max_threads();
     if (limit != unlimited) wanted = std::min(wanted, limit);
     if (pool_lost || fork_guard != 0 || omp_in_parallel()) wanted = 1;
+    if (wanted > 1 && Clock::now().time_since_epoch().count() < alone_until) wanted = 1;
     int busy = computing;
     do {
         size_ = std::max(1, wanted - busy);
@@ -62,6 +81,7 @@ void Team::run(int64_t units, Task task, void* context) const {
         shares[i].next = units * i / size_;
         shares[i].end = units * (i + 1) / size_;
     }
+    Clock::time_point done;  // when the calling thread had nothing left to do
 #pragma omp parallel num_threads(size_)
     {
         const int worker = omp_get_thread_num();
@@ -70,7 +90,9 @@ void Team::run(int64_t units, Task task, void* context) const {
             for (int64_t unit; (unit = share.next.fetch_add(1)) < share.end;)
                 task(context, unit, worker);
         }
+        if (worker == 0) done = Clock::now();
     }
+    note_wait(done);
 }
 
 }  // namespace fastsoftmax

@@ -122,7 +122,7 @@ inline LogSum<float> log_sum(Source<float>& x, const Scale<float>& c, BlockSum<f
     Shift<float> s;
     Swept found;
     Total sum{0, 0};
-    if (shift_for(guessed_max(x), c, s)) {
+    if (shift_for(guessed_max(x, c), c, s)) {
         found = sweep_for_max(x, s);
         sum = found.total();
     }

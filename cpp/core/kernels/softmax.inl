@@ -14,15 +14,28 @@ struct Temperature {
     }
 };
 
-// The maximum of the first classes, nearly always close enough to shift by: of 64, or a sixteenth
-// of a longer row up to one block.
+// Scores of opposite sign.
+template <class T, class In>
+struct Negated {
+    In x;
+    Vec<T> get(int i) const { return Vec<T>::all(0) - x.get(i); }
+    Vec<T> part(int i, int n) const { return Vec<T>::all(0) - x.part(i, n); }
+};
+
+// A maximum to shift by, nearly always close enough: that of the first 64 classes, or of a
+// sixteenth of a longer row up to one block. NaN, which suits nothing, where they are so far apart
+// (2^190) that the row may well hold a much larger one: then to look for it first takes a tenth
+// longer, to find out afterwards takes twice as long.
 template <class T>
-inline T guessed_max(Source<T>& x) {
-    const int64_t K = x.job.num_classes, sixteenth = K / 16;
+inline T guessed_max(Source<T>& x, const Scale<T>& c) {
+    const int64_t K = x.job.num_classes, sixteenth = K / 16 / 64 * 64;
     const int64_t n = K < 64 ? K : sixteenth < 64 ? 64 : sixteenth < block ? sixteenth : block;
-    T top = -HUGE_VAL;
-    x.visit(0, n, [&](int64_t, int count, auto in) { top = largest_lane(max_of<T>(in, count)); });
-    return top;
+    T top = -HUGE_VAL, low = 0;
+    x.visit(0, n, [&](int64_t, int count, auto in) {
+        top = largest_lane(max_of<T>(in, count));
+        if (K >= 64) low = -largest_lane(max_of<T>(Negated<T, decltype(in)>{in}, count));
+    });
+    return K < 64 || (top - low) * c.c_hi <= 190 ? top : T(NAN);
 }
 
 template <class T>
@@ -223,7 +236,7 @@ inline void softmax_rows(const Job& job, Row row, int64_t count, const Axis& ste
         Shift<T> s;
         Total sum{0, 0};
         // In place the row cannot be read again: no guess.
-        const bool guess = !(job.in_place && e == y) && shift_for(guessed_max(x), c, s);
+        const bool guess = !(job.in_place && e == y) && shift_for(guessed_max(x, c), c, s);
         const auto attempt = [&] {
             if (!pending.e)
                 sum = sweep_row(x, e, s, Sum{}, NothingPending{});

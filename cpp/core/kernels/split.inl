@@ -24,7 +24,7 @@ struct SplitRow {
 template <class T>
 double split_guess(const Job& job, const Row& row) {
     SplitRow<T> r(job, row);
-    return static_cast<double>(guessed_max(r.x));
+    return static_cast<double>(guessed_max(r.x, r.c));
 }
 
 template <class T>

@@ -167,7 +167,7 @@ inline void exp2_streaming(In x, T* y, int n, const Shift<T>& shift, const Inver
     part(i, n - i);
 }
 
-// The same into half the size.
+// The same into half the size. No quotient is NaN: a row with NaN has no finite sum.
 template <Elem type>
 inline void divide_to_half(const float* e, char* to, int64_t n, const Inverse<float>& by) {
     constexpr int L = Vec<float>::lanes;
