@@ -14,7 +14,7 @@ bench: $(VENV)/bench.stamp  ## Install, then run the demonstration and the bench
 	$(BIN)/fastsoftmax demo
 	$(BIN)/fastsoftmax bench
 
-bench-targets: $(VENV)/bench.stamp  ## Install the rivals; what is reached beside them and the limits.
+bench-targets: $(VENV)/bench.stamp  ## Install the peers, then see what is reached beside them.
 	$(BIN)/python -m pip install --quiet '.[peers]'
 	$(BIN)/fastsoftmax targets
 
@@ -23,8 +23,8 @@ test: $(VENV)/dev.stamp lint  ## Install with the tests' needs, then lint, type 
 	FASTSOFTMAX_REQUIRE=cpp,numba $(BIN)/pytest
 
 test-peers: $(VENV)/dev.stamp  ## Install torch, JAX, ONNX Runtime, TensorFlow; compare with them.
-	$(BIN)/python -m pip install --quiet '.[torch,jax,onnx,tensorflow]'
-	FASTSOFTMAX_REQUIRE=cpp,numba $(BIN)/pytest tests/test_peers.py
+	$(BIN)/python -m pip install --quiet '.[peers]'
+	FASTSOFTMAX_REQUIRE=cpp,numba $(BIN)/pytest tests/test_peers.py tests/test_targets.py
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

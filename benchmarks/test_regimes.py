@@ -23,6 +23,7 @@ def test_regime(group, entry, benchmark):
     assert worst.ok
     runner.warm_up(trial.call)  # threads, caches; what is compiled has been by now
     benchmark.group = str(group)
+    benchmark.name = entry.label(group)
     benchmark.extra_info |= {"bytes_moved": entry.case.bytes_moved, "worst_ulp": worst.largest}
     benchmark(trial.call)
     if benchmark.stats:  # not with --benchmark-disable

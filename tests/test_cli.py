@@ -14,7 +14,7 @@ from fastsoftmax._truth import OPERATIONS
 from fastsoftmax.backends._numpy import NumpyBackend
 from fastsoftmax.cli import main
 
-COMMANDS = ("info", "selftest", "demo", "bench")
+COMMANDS = ("info", "selftest", "demo", "bench", "targets")
 
 AS_MODULE = """
 import runpy, sys
@@ -72,6 +72,9 @@ def test_every_command_has_help(command, capsys):
         (["bench", "--seconds", "nan"], "'nan'"),
         (["bench", "--seconds", "1", "--quick"], "not allowed"),
         (["bench", "--json", "no/such/folder/x.json"], "no/such/folder"),
+        (["targets", "--regime", "axis,middle"], "'middle' is not one of row-in-cache, "),
+        (["targets", "--seconds", "-1"], "'-1'"),
+        (["targets", "--op", "softmax"], "--op"),
         (["demo", "--vocabulary", "0"], "'0'"),
         (["demo", "--seed", "x"], "'x'"),
     ],

@@ -37,6 +37,12 @@ class Entry(NamedTuple):
     contestant: str
     case: Case
 
+    def label(self, group: Case) -> str:
+        """Who it is among the entries of a group, and in what its case is another one."""
+        threads = f"{self.case.threads} threads" if self.case.threads != group.threads else ""
+        option = self.case.option.name if self.case.option != group.option else ""
+        return ", ".join(filter(None, (self.contestant, threads, option)))
+
 
 class Time(NamedTuple):
     """Seconds per call of an entry, and its largest error."""
