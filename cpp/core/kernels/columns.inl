@@ -168,11 +168,6 @@ struct Columns {
                     tie = tie + apart.tie;
                     return apart.rest.high;
                 };
-                if constexpr (log_group<T> == 2)
-                    for (; k + 2 <= end; k += 2) {
-                        const Vec<T> one = term(k);
-                        rest.add(one + term(k + 1));
-                    }
                 for (; k < end; ++k) rest.add(term(k));
                 count.add(tie);
             }

@@ -43,17 +43,16 @@ inline void add_block(Apart<T, GroupSum<T>>& sums, In x, int n, const Below<T>& 
         store(low + i, terms.rest.low);
         store(tie + i, terms.tie);
     }
-    add_terms<log_group<T>>(sums.rest, rest, n);
+    add_terms<1>(sums.rest, rest, n);
     for (int i = 0; i < n; ++i) {
         sums.rest.lose(low[i]);
         sums.ties += static_cast<double>(tie[i]);
     }
 }
 
-// With the maximum known beforehand and its terms left out. `near_zero`: all digits of a result
-// near 0 count, not only those that a sum with the maximum keeps.
+// With the maximum known beforehand and its terms left out.
 template <class T, class Sum>
-inline LogSum<T> log_sum(Source<T>& x, const Scale<T>& c, Sum, bool) {
+inline LogSum<T> exact_log_sum(Source<T>& x, const Scale<T>& c, Sum) {
     const T max = row_max(x);
     if (!is_finite(max)) return {max, {NAN, 0}};
     const Below<T> below(Vec<T>::all(brought_within_reach(x, max, c)), c);
@@ -62,6 +61,14 @@ inline LogSum<T> log_sum(Source<T>& x, const Scale<T>& c, Sum, bool) {
         x.visit(k0, n, [&](int64_t, int count, auto in) { add_block(sums, in, count, below); });
     });
     return {max, log_of(sums.ties, sums.rest.total(), T())};
+}
+
+// What a log(sum) is for: subtracted from each score, or added to the maximum.
+enum class For { probabilities, sum };
+
+template <class T, class Sum>
+inline LogSum<T> log_sum(Source<T>& x, const Scale<T>& c, Sum sum, For) {
+    return exact_log_sum(x, c, sum);
 }
 
 // float32 in block order needs one reading: float64 has digits to spare for the arithmetic of a
@@ -86,8 +93,8 @@ inline Swept sweep_for_max(Source<float>& x, const Shift<float>& s) {
         BlockSum<float> sum;
         Vec<float> top = Vec<float>::all(-HUGE_VALF);
         x.visit(k0, n, [&](int64_t, int count, auto in) {
-            sweep<false, vector_group<float>>(in, static_cast<float*>(nullptr), count, s, sum,
-                                              Maximum<float, decltype(in)>{in, top});
+            sweep<false, 2>(in, static_cast<float*>(nullptr), count, s, sum,
+                            Maximum<float, decltype(in)>{in, top});
         });
         if (found.at >= 0 && !any_greater(top, Vec<float>::all(found.top)))
             return found.others.add(sum);
@@ -119,8 +126,8 @@ inline Without block_without(Source<float>& x, const Swept& found, const Shift<f
     return {rest.total().value(), ties.total().value()};
 }
 
-inline LogSum<float> log_sum(Source<float>& x, const Scale<float>& c, BlockSum<float>,
-                             bool near_zero) {
+inline LogSum<float> log_sum(Source<float>& x, const Scale<float>& c, BlockSum<float> order,
+                             For use) {
     Shift<float> s;
     Swept found;
     Total sum{0, 0};
@@ -144,9 +151,15 @@ inline LogSum<float> log_sum(Source<float>& x, const Scale<float>& c, BlockSum<f
     const float shift = magic<float> - first_lane(s.magic_less_shift);
     const double unit = times_power(1 / Exp2<float>::factor, static_cast<double>(shift - n));
     const auto lanes = [](double a) { return Vec<double>::all(a); };
-    // Errors of 3 units of 2^-24 of the sum, at most: below 0.8 ULP of a maximum of 2 or more.
-    const bool coarse = !near_zero && magnitude(max) >= 2;
-    if (const double all = sum.value() * unit; all >= 3 || coarse)
+    // The sum errs by 2.3 units of 2^-24: too much for logsumexp where neither the maximum nor what
+    // is added to it is as large as 2, which then is 1.1 ULP.
+    const double all = sum.value() * unit;
+    const bool large = magnitude(max) >= 2 || all >= 8;
+    if (use == For::sum && !large) {
+        x.shifted = false;
+        return exact_log_sum(x, c, order);
+    }
+    if (use == For::sum || all >= 3)
         return {max, {first_lane(log(lanes(all))), -r * 0x1.62e42fefa39efp-1}};
     const Without own = block_without(x, found, s);
     const double rest = (found.others.total().value() + own.rest) * unit / __builtin_exp2(r);
@@ -180,7 +193,7 @@ inline void stream_log_probabilities(In x, T* y, int n, const LogProbability<T>&
 template <class T, class Sum>
 inline void log_softmax_row(const Job& job, const Row& row, const Scale<T>& c) {
     Source<T> x(job, row);
-    const LogSum<T> found = log_sum(x, c, Sum{}, true);
+    const LogSum<T> found = log_sum(x, c, Sum{}, For::probabilities);
     if (!(found.value() >= 0))
         return fill<T>(job, row, row_is_absent(job, row) ? -HUGE_VAL : NAN, -HUGE_VAL);
     const LogProbability<T> result(c, Vec<T>::all(found.max),
@@ -222,7 +235,7 @@ inline void put_logsumexp(const Job& job, const Row& row, double lse) {
 template <class T, class Sum>
 inline void logsumexp_row(const Job& job, const Row& row, const Scale<T>& c) {
     Source<T> x(job, row);
-    const LogSum<T> found = log_sum(x, c, Sum{}, false);
+    const LogSum<T> found = log_sum(x, c, Sum{}, For::sum);
     const double max = static_cast<double>(found.max);
     if (is_finite(found.max))
         put_logsumexp<T>(job, row, rounded_sum(max, found.log_sum));
