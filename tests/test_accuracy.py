@@ -156,6 +156,23 @@ def test_at_any_temperature(backend, judge, rng, classes, heat, dtype):
         judge(name, function(x, temperature=scaled, backend=backend), x, temperature=scaled)
 
 
+@FLOATS
+@pytest.mark.parametrize("classes", [3, 5, 65, 300])
+@pytest.mark.parametrize("dominating", [2, 3, 5])
+@pytest.mark.parametrize("top", [None, 0.0])
+def test_few_classes_that_dominate(operation, judge, rng, classes, dominating, top, dtype):
+    """Where a sum's roundings show most: few terms, in lanes that are added, a result near 0."""
+    rows = np.arange(4000)
+    x = np.full((len(rows), classes), -60, dtype)
+    first = rng.integers(0, 16, len(rows))
+    for i in range(dominating):
+        x[rows, (first + 16 * i) % classes] = rng.normal(0, rng.choice([0.2, 1, 3]), len(rows))
+    if top is not None:
+        x += dtype(top) - x.max(-1, keepdims=True)
+    judge(operation.name, operation(x), x)
+    judge(operation.name, operation(x.T.copy(), 0), x.T, 0)
+
+
 @HALVES
 @pytest.mark.parametrize("classes", [1, 2, 17, 1000, 32000])
 @pytest.mark.parametrize("scale", [1, 10])
