@@ -74,9 +74,10 @@ def test_everybody_gets_a_turn_in_every_round(monkeypatch):
     timed = runner.take_turns([contestant(name) for name in "abc"], 1, 0.0)
     assert [len(samples) for samples, _ in timed] == [runner.ROUNDS] * 3
     assert all(count == 1 for _, count in timed)
-    measured = order[-3 * runner.ROUNDS :]
-    rounds = ["".join(measured[i : i + 3]) for i in range(0, len(measured), 3)]
-    assert rounds == ["abc", "bca", "cab", "abc", "bca"]
+    measured = order[-6 * runner.ROUNDS :]
+    rounds = ["".join(measured[i : i + 6]) for i in range(0, len(measured), 6)]
+    # Each turn is an untimed call and a sample of one.
+    assert rounds == ["aabbcc", "bbccaa", "ccaabb", "aabbcc", "bbccaa"]
 
 
 def test_short_calls_are_repeated_until_a_sample_is_long_enough():

@@ -247,7 +247,7 @@ def offers():
                     yield pytest.param(peer, case, id=f"{peer.name}: {case}")
 
 
-@pytest.mark.parametrize(("peer", "case"), offers())
+@pytest.mark.parametrize(("peer", "case"), list(offers()))
 @pytest.mark.filterwarnings("default")  # theirs
 def test_peers_compute_what_they_are_compared_in(peer, case):
     if (why := peer.against(case)) is not None:

@@ -123,7 +123,9 @@ def rounds(
             call, count = calls[place], counts[place]
             if threads > 1:
                 time.sleep(PAUSE)
-                call()  # wakes the threads, which can take longer than the work
+            # Not timed: brings its arrays back into the caches from which the others' have driven
+            # them, and wakes threads, which can take longer than the work.
+            call()
             samples[place].append(_sample(call, count))
         turn += 1
     return samples
