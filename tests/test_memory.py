@@ -75,7 +75,7 @@ def sweep(backend):
 
 def test_nothing_beyond_the_arrays_is_touched(backend):
     child = subprocess.run(
-        [sys.executable, __file__, backend], capture_output=True, text=True, timeout=300
+        [sys.executable, __file__, backend, "sweep"], capture_output=True, text=True, timeout=300
     )
     assert child.returncode == 0, f"exit code {child.returncode}\n{child.stderr}"
 
@@ -126,6 +126,34 @@ def test_changes_from_another_thread_do_no_harm(backend):
     assert child.returncode == 0, f"exit code {child.returncode}\n{child.stderr}"
 
 
+def past_the_caches(backend):
+    """Results larger than any cache that begin at odd addresses: aligned stores fault there."""
+    rng = np.random.default_rng()
+    for shape, axis in (((7, 1_000_003), 1), ((1_000_003, 7), 1), ((70, 100_003), 0)):
+        x = rng.normal(0, 3, shape).astype(np.float32)
+        memory = np.empty(x.nbytes + 64, np.uint8)
+        for function in (fs.softmax, fs.log_softmax):
+            wanted = function(x, axis, backend=backend)
+            for offset in (1, 4, 6, 63):
+                out = memory[offset : offset + x.nbytes].view(np.float32).reshape(shape)
+                out[...] = np.nan
+                function(x, axis, out=out, backend=backend)
+                if backend == "numpy":
+                    np.testing.assert_allclose(out, wanted, rtol=1e-5)
+                else:
+                    assert out.tobytes() == wanted.tobytes(), (function, shape, axis, offset)
+
+
+def test_results_past_the_caches_may_lie_anywhere(backend):
+    child = subprocess.run(
+        [sys.executable, __file__, backend, "past_the_caches"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert child.returncode == 0, f"exit code {child.returncode}\n{child.stderr}"
+
+
 def test_the_fence_kills():
     child = subprocess.run(
         [sys.executable, __file__, "trespass"], capture_output=True, text=True, timeout=60
@@ -143,4 +171,5 @@ if __name__ == "__main__":
     if sys.argv[1] == "trespass":
         trespass()
     else:
-        (disturbed if "disturbed" in sys.argv else sweep)(sys.argv[1])
+        programs = {"sweep": sweep, "disturbed": disturbed, "past_the_caches": past_the_caches}
+        programs[sys.argv[2]](sys.argv[1])

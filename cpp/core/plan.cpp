@@ -133,6 +133,16 @@ int64_t bytes_moved(const Request& r) {
     return elements(r) * (elem_size[static_cast<int>(r.in)] + elem_size[static_cast<int>(r.out)]);
 }
 
+// Whether every element of the result lies at a multiple of its size: a store past the caches must
+// be aligned, which from a byte in between no whole number of elements leads to.
+bool result_is_aligned(const Request& r) {
+    const int64_t size = elem_size[static_cast<int>(r.out)];
+    const auto off = [size](const Axis& a) { return a.out % size != 0; };
+    return reinterpret_cast<uintptr_t>(r.first.out) % static_cast<uintptr_t>(size) == 0 &&
+           std::none_of(r.batch, r.batch + r.num_batch, off) &&
+           std::none_of(r.classes, r.classes + r.num_class, off);
+}
+
 bool temperature_varies(const Request& r) {
     return std::any_of(r.batch, r.batch + r.num_batch,
                        [](const Axis& a) { return a.temperature != 0; });
@@ -178,7 +188,8 @@ Plan plan_of(const Kernels& kernels, Request& r, int64_t threads) {
     job.contiguous_out =
         r.num_class == 1 && (inner.out == elem_size[static_cast<int>(r.out)] || K == 1);
     job.plain_out = job.contiguous_out && r.out == compute;
-    job.streaming = r.op != Op::logsumexp && bytes_moved(r) > cached_bytes();
+    job.streaming =
+        r.op != Op::logsumexp && bytes_moved(r) > cached_bytes() && result_is_aligned(r);
     job.classes = r.classes;
     job.num_class_axes = r.num_class;
     job.num_classes = K;
