@@ -40,18 +40,8 @@ template <>
 struct ColumnLogs<double> {
     Pair<Vec<double>> logs;
 
-    ColumnLogs(const ColumnSum<double>& ties, const ColumnSum<double>& rest) {
-        Total counts[Vec<double>::lanes], rests[Vec<double>::lanes];
-        ties.totals(counts);
-        rest.totals(rests);
-        double high[Vec<double>::lanes], low[Vec<double>::lanes];
-        for (int i = 0; i < Vec<double>::lanes; ++i) {
-            const Pair<double> one = log_of(counts[i].high, rests[i], 0.0);
-            high[i] = one.high;
-            low[i] = one.low;
-        }
-        logs = {load(high), load(low)};
-    }
+    ColumnLogs(const ColumnSum<double>& ties, const ColumnSum<double>& rest)
+        : logs(log_of(ties.lanes.sum.high, rest.lanes.sum, 0.0)) {}
     Vec<double> rounded() const { return logs.high + logs.low; }
     Vec<double> plus(Vec<double> a) const {  // as rounded_sum
         const Pair<Vec<double>> sum = two_sum(a, logs.high);
@@ -154,6 +144,7 @@ struct Columns {
 
     // Ties of the maxima, and the sums of the other terms.
     void split(const Vec<T> (&top)[N], ColumnSum<T> (&ties)[N], ColumnSum<T> (&rests)[N]) const {
+        const P from = x;
         for (int u = 0; u < N; ++u) {
             const Below<T> below(top[u], c);
             ColumnSum<T> rest, count;
@@ -163,10 +154,11 @@ struct Columns {
                 const int64_t end = classes - k < countable ? classes : k + countable;
                 Vec<T> tie = Vec<T>::all(0);
                 const auto term = [&](int64_t i) FASTSOFTMAX_LAMBDA {
-                    const Split<T> apart(x.get(i, u), below);
-                    rest.lose(apart.rest.low);
-                    tie = tie + apart.tie;
-                    return apart.rest.high;
+                    const Vec<T> score = from.get(i, u);
+                    const Pair<Vec<T>> one = below.exp2(score);
+                    rest.lose(one.low);
+                    tie = one_more_where_equal(tie, score, below.max);
+                    return one.high;
                 };
                 for (; k < end; ++k) rest.add(term(k));
                 count.add(tie);
@@ -176,49 +168,53 @@ struct Columns {
         }
     }
 
-    // `use(u, logs)` takes those of each vector.
-    template <class Use>
-    bool log_sums(Vec<T> (&top)[N], Use use) const {
-        if (!all_within_reach(top)) return false;
+    // log(sum(exp((x - max) / T))), with the maximum added if it is asked for.
+    void log_sums(const Vec<T> (&top)[N], Vec<T> (&logs)[N], bool add_max) const {
         ColumnSum<T> ties[N], rests[N];
         split(top, ties, rests);
-        for (int u = 0; u < N; ++u) use(u, ColumnLogs<T>(ties[u], rests[u]));
-        return true;
+        each<N>([&](int u) FASTSOFTMAX_LAMBDA {
+            const ColumnLogs<T> sum(ties[u], rests[u]);
+            logs[u] = add_max ? sum.plus(top[u]) : sum.rounded();
+        });
     }
 
     bool log_softmax(const P& out) const {
-        Vec<T> top[N];
-        LogProbability<T> results[N];
+        Vec<T> top[N], logs[N];
         maxima(classes, top);
-        const auto use = [&](int u, const ColumnLogs<T>& logs) {
-            results[u] = LogProbability<T>(c, top[u], logs.rounded());
-        };
-        if (!log_sums(top, use)) return false;
+        if (!all_within_reach(top)) return false;
+        log_sums(top, logs, false);
+        LogProbability<T> results[N];
+        each<N>([&](int u)
+                    FASTSOFTMAX_LAMBDA { results[u] = LogProbability<T>(c, top[u], logs[u]); });
+        const P from = x, to = out;
         for (int64_t k = 0; k < classes; ++k)
-            each<N>([&](int u) FASTSOFTMAX_LAMBDA { out.put(k, u, results[u].of(x.get(k, u))); });
+            each<N>([&](int u) FASTSOFTMAX_LAMBDA { to.put(k, u, results[u].of(from.get(k, u))); });
         return true;
     }
 
-    // `use(u, values)` takes the results.
-    template <class Use>
-    bool logsumexp(Use use) const {
+    bool logsumexp(Vec<T> (&found)[N]) const {
         Vec<T> top[N];
         maxima(classes, top);
-        return log_sums(top, [&](int u, const ColumnLogs<T>& logs) { use(u, logs.plus(top[u])); });
+        if (!all_within_reach(top)) return false;
+        log_sums(top, found, true);
+        return true;
     }
 };
 
-// Writes the logsumexp of up to a vector of rows.
+// Writes the logsumexp of `count` rows, at most a vector, from the `first` on.
 template <class T>
-inline void put_logsumexps(const Job& job, Row row, const Axis& step, Vec<T> lse, int rows) {
+inline void put_logsumexps(const Job& job, const Row& row, const Axis& step, int first, Vec<T> lse,
+                           int count) {
     if (step.out == int64_t{sizeof(T)} && !row.sign) {
-        T* const to = reinterpret_cast<T*>(row.out);
-        return rows == Vec<T>::lanes ? store(to, lse) : store_part(to, lse, rows);
+        T* const to = reinterpret_cast<T*>(row.out) + first;
+        return count == Vec<T>::lanes ? store(to, lse) : store_part(to, lse, count);
     }
     T values[Vec<T>::lanes];
     store(values, lse);
-    for (int i = 0; i < rows; ++i, advance(row, step, 1))
-        put_logsumexp<T>(job, row, static_cast<double>(values[i]));
+    Row at = row;
+    advance(at, step, first);
+    for (int i = 0; i < count; ++i, advance(at, step, 1))
+        put_logsumexp<T>(job, at, static_cast<double>(values[i]));
 }
 
 template <class T, Op op, int N, bool Whole>
@@ -231,16 +227,16 @@ inline void columns_of(const Job& job, Row row, int lanes, const Axis& step, voi
     const P packed{static_cast<char*>(scratch), N * L * int64_t{sizeof(T)}, lanes};
     const Columns<T, N, Whole> columns{x, job.num_classes, c};
     bool done;
-    if constexpr (op == Op::softmax)
+    if constexpr (op == Op::softmax) {
         done = columns.softmax(job.scratch_len ? packed : out, out);
-    else if constexpr (op == Op::log_softmax)
+    } else if constexpr (op == Op::log_softmax) {
         done = columns.log_softmax(out);
-    else
-        done = columns.logsumexp([&](int u, Vec<T> values) {
-            Row at = row;
-            advance(at, step, u * L);
-            put_logsumexps<T>(job, at, step, values, lanes);
-        });
+    } else {
+        Vec<T> found[N];
+        done = columns.logsumexp(found);
+        for (int u = 0; done && u < N; ++u)
+            put_logsumexps<T>(job, row, step, u * L, found[u], lanes);
+    }
     if (!done) rows<T, op, GroupSum<T>>(job, row, Whole ? N * L : lanes, step, scratch);
 }
 

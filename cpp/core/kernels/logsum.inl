@@ -3,29 +3,33 @@
 // classes half of all winners come out as exactly 0 elsewhere. So the maximum's own terms are
 // counted, the others are summed, and the logarithm is that of 1 + (count - 1) + sum.
 
-// 2^((x - max) * c + bias) for x <= max, the difference taken exactly, as a sum of two numbers:
-// then the maximum's own term is the table's first entry times 2^bias. `low` is what the last
-// rounding took from the term, so that logsumexp stays within 1.5 (2) ULP where one term decides.
-// Takes 9 instructions more than a shift.
+// 2^((x - max) * c + bias) for x < max, 0 for the maximum itself, as a sum of two numbers: with max
+// * c = n + p, n rounded, the exponent is x * c - n less the same p for all, whose digits are those
+// of a remainder. `low` is what the last rounding took from the term, so that logsumexp stays
+// within 1.5 (2) ULP where one term decides. Takes 5 instructions more than a shift.
 template <class T>
 struct Below {
-    Vec<T> max, floor, c_hi, c_lo;
+    Vec<T> max, floor, c_hi, c_lo, minus_max_c, n_less_bias, minus_p;
 
     FASTSOFTMAX_INLINE Below(Vec<T> of, const Scale<T>& c) : max(of) {
+        const auto all = [](T a) { return Vec<T>::all(a); };
         const T lowest = (Limits<T>::lowest - Limits<T>::bias) * c.c_inverse;
-        floor = max + Vec<T>::all(lowest);
-        c_hi = Vec<T>::all(c.c_hi);
-        c_lo = Vec<T>::all(c.c_lo);
+        floor = max + all(lowest);
+        c_hi = all(c.c_hi);
+        c_lo = all(c.c_lo);
+        minus_max_c = all(0) - max * c_hi;
+        const Vec<T> n = (all(magic<T>) - minus_max_c) - all(magic<T>);
+        n_less_bias = n - all(Limits<T>::bias);
+        minus_p = all(0) - residual(max, c_hi, c_lo, n);
     }
 
     FASTSOFTMAX_INLINE Pair<Vec<T>> exp2(Vec<T> x) const {
-        const Vec<T> start = Vec<T>::all(magic<T> + Limits<T>::bias);
-        x = at_most(at_least(x, floor), max);  // finite, but for NaN
-        const Pair<Vec<T>> d = two_sum(x, Vec<T>::all(0) - max);
-        const Vec<T> z = mul_add(d.high, c_hi, start);
-        const Vec<T> r = residual(d.high, c_hi, c_lo, z - start, d.low * c_hi);
-        const Vec<T> t = power(z, magic<T>, Exp2<T>::table), q = slope(r);
-        const Vec<T> e = mul_add(t * r, q, t);
+        x = at_least(x, floor);
+        const Vec<T> z = mul_add(x, c_hi, minus_max_c) + Vec<T>::all(magic<T> + Limits<T>::bias);
+        const Vec<T> n = (z - Vec<T>::all(magic<T>)) + n_less_bias;
+        const Vec<T> r = residual(x, c_hi, c_lo, n, minus_p);
+        const Vec<T> q = slope(r), own = power(z, magic<T>, Exp2<T>::table);
+        const Vec<T> t = zero_where_equal(own, x, max), e = mul_add(t * r, q, t);
         return {e, mul_add(t * r, q, t - e)};
     }
 };
@@ -39,7 +43,6 @@ struct Split {
     FASTSOFTMAX_INLINE Split(Vec<T> x, const Below<T>& below) {
         const Vec<T> one = Vec<T>::all(1);
         rest = below.exp2(x);
-        rest.high = zero_where_equal(rest.high, x, below.max);
         tie = one - zero_where_equal(one, x, below.max);
     }
 };
@@ -57,23 +60,34 @@ inline Pair<double> in_terms(const Total& sum) {
     return {q, ((__builtin_fma(-q, factor, sum.high) + sum.low) - q * low) / factor};
 }
 
-// log(ties + rest), `rest` being a sum of terms of `Below`. Float64 by libm, whose log errs by 0.52
-// ULP (its log1p by 0.9); float32 has digits to spare and takes eight rows at a time.
+// log(ties + rest), `rest` being a sum of terms of `Below`: of as many rows as there are lanes.
 inline Vec<double> log_of(Vec<double> ties, Vec<double> rest, float) {
-    const Vec<double> one = Vec<double>::all(1);
     const double unit = 1 / (Exp2<float>::factor * __builtin_exp2(Limits<float>::bias));
-    return log_of_one_and(ties - one, rest * Vec<double>::all(unit));
+    return log_of_one_and(ties - Vec<double>::all(1), rest * Vec<double>::all(unit));
 }
+inline Pair<Vec<double>> log_of(Vec<double> ties, const Pair<Vec<double>>& rest, double) {
+    constexpr double factor = Exp2<double>::factor, bias = Limits<double>::bias;
+    const auto all = [](double a) { return Vec<double>::all(a); };
+    const double unit = __builtin_exp2(-bias) / factor;  // exact but for 1 / factor
+    const double unit_low =
+        (__builtin_fma(-unit, factor, __builtin_exp2(-bias)) - unit * Exp2<double>::factor_low) /
+        factor;
+    const Vec<double> terms = rest.high * all(unit);
+    const Vec<double> lost = mul_add(rest.high, all(unit), all(0) - terms);
+    const Vec<double> low = lost + mul_add(rest.high, all(unit_low), rest.low * all(unit));
+    const Pair<Vec<double>> sum = two_sum(ties, terms);
+    return log(Pair<Vec<double>>{sum.high, sum.low + low});
+}
+
+// ... and of a single one.
 inline Pair<double> log_of(double ties, const Total& rest, float) {
     const auto all = [](double a) { return Vec<double>::all(a); };
     return {first_lane(log_of(all(ties), all(rest.high) + all(rest.low), 0.0f)), 0};
 }
 inline Pair<double> log_of(double ties, const Total& rest, double) {
-    const Pair<double> terms = in_terms<double>(rest);
-    const double high = times_power(terms.high, -Limits<double>::bias);
-    const double low = times_power(terms.low, -Limits<double>::bias);
-    const Pair<double> all = two_sum(ties, high);
-    return {__builtin_log(all.high), (all.low + low) / all.high};
+    const auto all = [](double a) { return Vec<double>::all(a); };
+    const Pair<Vec<double>> logs = log_of(all(ties), {all(rest.high), all(rest.low)}, 0.0);
+    return {first_lane(logs.high), first_lane(logs.low)};
 }
 
 // The number nearest to a + b.high + b.low.

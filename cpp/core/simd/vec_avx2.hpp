@@ -128,6 +128,12 @@ inline VecF zero_where_equal(VecF a, VecF x, VecF y) {
 inline VecD zero_where_equal(VecD a, VecD x, VecD y) {
     return {_mm256_and_pd(a.v, _mm256_cmp_pd(x.v, y.v, _CMP_NEQ_UQ))};
 }
+inline VecF one_more_where_equal(VecF a, VecF x, VecF y) {
+    return a + VecF{_mm256_and_ps(_mm256_set1_ps(1), _mm256_cmp_ps(x.v, y.v, _CMP_EQ_OQ))};
+}
+inline VecD one_more_where_equal(VecD a, VecD x, VecD y) {
+    return a + VecD{_mm256_and_pd(_mm256_set1_pd(1), _mm256_cmp_pd(x.v, y.v, _CMP_EQ_OQ))};
+}
 
 inline VecF residual(VecF x, VecF c_hi, VecF c_lo, VecF n) {
     return {_mm256_fmadd_ps(x.v, c_lo.v, _mm256_fmsub_ps(x.v, c_hi.v, n.v))};
@@ -239,6 +245,17 @@ inline void exchange(VecD& a, VecD& b) {
     const __m256d x = a.v, y = b.v;
     a.v = step == 2 ? _mm256_permute2f128_pd(x, y, 0x20) : _mm256_unpacklo_pd(x, y);
     b.v = step == 2 ? _mm256_permute2f128_pd(x, y, 0x31) : _mm256_unpackhi_pd(x, y);
+}
+
+template <int S>
+inline VecF regroup(VecF a) {
+    const auto from = [](int lane) { return lane % (8 / S) * S + lane / (8 / S); };
+    return {_mm256_permutevar8x32_ps(a.v, _mm256_setr_epi32(from(0), from(1), from(2), from(3),
+                                                            from(4), from(5), from(6), from(7)))};
+}
+template <int S>
+inline VecD regroup(VecD a) {
+    return {S == 2 ? _mm256_permute4x64_pd(a.v, 0xd8) : a.v};
 }
 
 inline VecF load_f16(const uint16_t* p) {

@@ -109,6 +109,15 @@ inline VecF zero_where_equal(VecF a, VecF x, VecF y) {
 inline VecD zero_where_equal(VecD a, VecD x, VecD y) {
     return {_mm512_maskz_mov_pd(_mm512_cmp_pd_mask(x.v, y.v, _CMP_NEQ_UQ), a.v)};
 }
+// Counts equal lanes.
+inline VecF one_more_where_equal(VecF a, VecF x, VecF y) {
+    const __mmask16 equal = _mm512_cmp_ps_mask(x.v, y.v, _CMP_EQ_OQ);
+    return {_mm512_mask_add_ps(a.v, equal, a.v, _mm512_set1_ps(1))};
+}
+inline VecD one_more_where_equal(VecD a, VecD x, VecD y) {
+    const __mmask8 equal = _mm512_cmp_pd_mask(x.v, y.v, _CMP_EQ_OQ);
+    return {_mm512_mask_add_pd(a.v, equal, a.v, _mm512_set1_pd(1))};
+}
 
 // x * (c_hi + c_lo) - n for the n nearest to it: two roundings of results below 1.
 inline VecF residual(VecF x, VecF c_hi, VecF c_lo, VecF n) {
@@ -250,6 +259,24 @@ inline void exchange(VecD& a, VecD& b) {
         a.v = _mm512_shuffle_f64x2(x, y, 0x44);
         b.v = _mm512_shuffle_f64x2(x, y, 0xee);
     }
+}
+
+// Lanes 0, S, 2S, ..., then 1, S + 1, ...
+template <int S>
+inline VecF regroup(VecF a) {
+    const auto from = [](int lane) { return lane % (16 / S) * S + lane / (16 / S); };
+    return {_mm512_permutexvar_ps(
+        _mm512_setr_epi32(from(0), from(1), from(2), from(3), from(4), from(5), from(6), from(7),
+                          from(8), from(9), from(10), from(11), from(12), from(13), from(14),
+                          from(15)),
+        a.v)};
+}
+template <int S>
+inline VecD regroup(VecD a) {
+    const auto from = [](int lane) { return lane % (8 / S) * S + lane / (8 / S); };
+    return {_mm512_permutexvar_pd(
+        _mm512_setr_epi64(from(0), from(1), from(2), from(3), from(4), from(5), from(6), from(7)),
+        a.v)};
 }
 
 inline VecF load_f16(const uint16_t* p) {

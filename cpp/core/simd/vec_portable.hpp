@@ -140,6 +140,10 @@ template <class T>
 inline Vec<T> zero_where_equal(Vec<T> a, Vec<T> x, Vec<T> y) {
     return {x.v == y.v ? typename Vec<T>::Native{} : a.v};
 }
+template <class T>
+inline Vec<T> one_more_where_equal(Vec<T> a, Vec<T> x, Vec<T> y) {
+    return {x.v == y.v ? a.v + T(1) : a.v};
+}
 
 // Whole halves, not element by element: from that GCC 12 makes code whose upper lanes round
 // differently from its lower ones.
@@ -252,6 +256,15 @@ inline void exchange(VecD& a, VecD& b) {
     const VecD::Native x = a.v, y = b.v;
     a.v = __builtin_shufflevector(x, y, 0, 2);
     b.v = __builtin_shufflevector(x, y, 1, 3);
+}
+
+template <int S>
+inline VecF regroup(VecF a) {
+    return {S == 2 ? __builtin_shufflevector(a.v, a.v, 0, 2, 1, 3) : a.v};
+}
+template <int S>
+inline VecD regroup(VecD a) {
+    return a;
 }
 
 inline VecF load_f16(const uint16_t* p) {
