@@ -174,10 +174,12 @@ inline T magnitude(T a) {
     return a < 0 ? -a : a;
 }
 
-// round(x * c), the shift that makes 2^(x * c - shift) about 1.
+// x * c rounded to an even number, the shift that makes 2^(x * c - shift) about 1. Even, because
+// the shift decides which way x * c is rounded where that is half way between two integers: a
+// product of its own, without a fused addition, often is.
 template <class T>
 inline Vec<T> nearest(Vec<T> x, const Scale<T>& c) {
-    const Vec<T> whole = Vec<T>::all(sizeof(T) == 4 ? T(0x1.8p23) : T(0x1.8p52));
+    const Vec<T> whole = Vec<T>::all(sizeof(T) == 4 ? T(0x1.8p24) : T(0x1.8p53));
     return (x * Vec<T>::all(c.c_hi) + whole) - whole;
 }
 

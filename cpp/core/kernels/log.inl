@@ -52,6 +52,8 @@ inline Vec<double> log_of_one_and(Vec<double> a, Vec<double> b) {
     const Vec<double> of_m = of.f + mul_add(t, Vec<double>::all(0), of.rest<5>());  // NaN stays NaN
     return mul_add(of.k, Vec<double>::all(log_2_high), of_m);
 }
+
+// log(v) for v >= 1/2, its error that of 1.
 inline Vec<double> log(Vec<double> v) {
-    return log_of_one_and(v - Vec<double>::all(1), Vec<double>::all(0));
+    return log_of_one_and(v + v, Vec<double>::all(-1)) - Vec<double>::all(0x1.62e42fefa39efp-1);
 }
