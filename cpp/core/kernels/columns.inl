@@ -57,6 +57,10 @@ struct Panel {
     int64_t step;  // bytes from one class to the next
     int lanes;
 
+    // Whether lines of memory are vectors side by side, or none is shared with another stripe.
+    bool has_whole_lines() const {
+        return (reinterpret_cast<uintptr_t>(at) | static_cast<uintptr_t>(step)) % 64 == 0;
+    }
     T* place(int64_t k, int u) const {
         return reinterpret_cast<T*>(at + k * step) + u * Vec<T>::lanes;
     }
@@ -72,8 +76,9 @@ struct Panel {
 template <class T, int N, bool Whole>
 struct Columns {
     using P = Panel<T, N, Whole>;
+    static constexpr int L = Vec<T>::lanes;
 
-    P x;
+    P x, next;  // next: the scores that follow, fetched while these are computed
     int64_t classes;
     Scale<T> c;
 
@@ -95,7 +100,7 @@ struct Columns {
 
     // Exponentials and their sums.
     void exp2(const Vec<T> (&top)[N], const P& e, ColumnSum<T> (&sums)[N]) const {
-        const P from = x, to = e;  // copies that stores to `e` cannot alias
+        const P from = x, beside = next, to = e;  // copies that stores to `e` cannot alias
         Shift<T> s[N];
         ColumnSum<T> sum[N];
         each<N>([&](int u) FASTSOFTMAX_LAMBDA {
@@ -105,6 +110,7 @@ struct Columns {
         const auto term = [&](int64_t k, int u) FASTSOFTMAX_LAMBDA {
             const Vec<T> v = exp2_shifted(from.get(k, u), s[u]);
             to.put(k, u, v);
+            __builtin_prefetch(beside.place(k, u));
             return v;
         };
         int64_t k = 0;
@@ -115,8 +121,8 @@ struct Columns {
     }
 
     // False, with x as it was, if a column needs the row kernel; so the other operations. `e` is
-    // room for exponentials, perhaps the result's.
-    bool softmax(const P& e, const P& out) const {
+    // room for exponentials, perhaps the result's; they are packed if the result is streamed.
+    bool softmax(const P& e, const P& out, bool streaming) const {
         Vec<T> top[N];
         ColumnSum<T> sums[N];
         bool done = false;
@@ -137,14 +143,67 @@ struct Columns {
         }
         Inverse<Vec<T>> by[N];
         each<N>([&](int u) FASTSOFTMAX_LAMBDA { by[u] = sums[u].inverses(); });
-        for (int64_t k = 0; k < classes; ++k)
-            each<N>([&](int u) FASTSOFTMAX_LAMBDA { out.put(k, u, quotient(e.get(k, u), by[u])); });
+        const auto result = [&](int64_t k, int u)
+                                FASTSOFTMAX_LAMBDA { return quotient(e.get(k, u), by[u]); };
+        if (!streaming)
+            put(out, 0, classes, result);
+        else if (out.has_whole_lines())
+            put_streaming(out, result);
+        else
+            put_sharing_lines(e, out, by);
         return true;
+    }
+
+    // Writes result(k, u) for classes `first` .. `last` - 1.
+    template <class Result>
+    FASTSOFTMAX_INLINE void put(const P& out, int64_t first, int64_t last,
+                                const Result& result) const {
+        const P to = out;
+        for (int64_t k = first; k < last; ++k)
+            each<N>([&](int u) FASTSOFTMAX_LAMBDA { to.put(k, u, result(k, u)); });
+    }
+    template <class Result>
+    FASTSOFTMAX_INLINE void put_streaming(const P& out, const Result& result) const {
+        const P to = out;
+        for (int64_t k = 0; k < classes; ++k)
+            each<N>([&](int u) FASTSOFTMAX_LAMBDA { stream(to.place(k, u), result(k, u)); });
+    }
+
+    // Quotients past the caches where the result's lines are not the stripe's vectors. The lines at
+    // the ends are shared with the stripes beside: written in the ordinary way, under masks that
+    // stay within the line (touching one that is streamed costs 250 ns), and fetched beforehand.
+    // Vectors for these reach into the classes before and after in `e`, which is packed; so the
+    // first and the last class are not streamed.
+    void put_sharing_lines(const P& e, const P& out, const Inverse<Vec<T>> (&by)[N]) const {
+        constexpr int width = N * L;
+        constexpr int64_t ahead = 8;
+        T hi[width + 2 * L] = {}, lo[width + 2 * L] = {};
+        each<N>([&](int u) FASTSOFTMAX_LAMBDA {
+            store(hi + L + u * L, by[u].hi);
+            store(lo + L + u * L, by[u].lo);
+        });
+        const auto result = [&](int64_t k, int u)
+                                FASTSOFTMAX_LAMBDA { return quotient(e.get(k, u), by[u]); };
+        put(out, 0, 1, result);
+        for (int64_t k = 1; k < classes - 1; ++k) {
+            T* const y = out.place(k, 0);
+            const T* const terms = e.place(k, 0);
+            const auto from = [&](int i) FASTSOFTMAX_LAMBDA {
+                return quotient(load(terms + i),
+                                Inverse<Vec<T>>{load(hi + L + i), load(lo + L + i)});
+            };
+            __builtin_prefetch(out.place(k + ahead, N), 1);
+            int i = static_cast<int>(elements_to_alignment(y, width));
+            if (i > 0) store_rest(y + (i - L), from(i - L), L - i);
+            for (; i + L <= width; i += L) stream(y + i, from(i));
+            if (i < width) store_part(y + i, from(i), width - i);
+        }
+        put(out, classes - 1, classes, result);
     }
 
     // Ties of the maxima, and the sums of the other terms.
     void split(const Vec<T> (&top)[N], ColumnSum<T> (&ties)[N], ColumnSum<T> (&rests)[N]) const {
-        const P from = x;
+        const P from = x, beside = next;
         for (int u = 0; u < N; ++u) {
             const Below<T> below(top[u], c);
             ColumnSum<T> rest, count;
@@ -155,6 +214,7 @@ struct Columns {
                 Vec<T> tie = Vec<T>::all(0);
                 const auto term = [&](int64_t i) FASTSOFTMAX_LAMBDA {
                     const Vec<T> score = from.get(i, u);
+                    __builtin_prefetch(beside.place(i, u));
                     const Pair<Vec<T>> one = below.exp2(score);
                     rest.lose(one.low);
                     tie = one_more_where_equal(tie, score, below.max);
@@ -178,7 +238,7 @@ struct Columns {
         });
     }
 
-    bool log_softmax(const P& out) const {
+    bool log_softmax(const P& out, bool streaming) const {
         Vec<T> top[N], logs[N];
         maxima(classes, top);
         if (!all_within_reach(top)) return false;
@@ -186,9 +246,13 @@ struct Columns {
         LogProbability<T> results[N];
         each<N>([&](int u)
                     FASTSOFTMAX_LAMBDA { results[u] = LogProbability<T>(c, top[u], logs[u]); });
-        const P from = x, to = out;
-        for (int64_t k = 0; k < classes; ++k)
-            each<N>([&](int u) FASTSOFTMAX_LAMBDA { to.put(k, u, results[u].of(from.get(k, u))); });
+        const P from = x;
+        const auto result = [&](int64_t k, int u)
+                                FASTSOFTMAX_LAMBDA { return results[u].of(from.get(k, u)); };
+        if (streaming && out.has_whole_lines())
+            put_streaming(out, result);
+        else
+            put(out, 0, classes, result);
         return true;
     }
 
@@ -224,13 +288,15 @@ inline void columns_of(const Job& job, Row row, int lanes, const Axis& step, voi
     using P = Panel<T, N, Whole>;
     const Axis& axis = job.classes[0];
     const P x{const_cast<char*>(row.x), axis.x, lanes}, out{row.out, axis.out, lanes};
+    const P beside{x.at + N * L * int64_t{sizeof(T)}, axis.x, lanes};
     const P packed{static_cast<char*>(scratch), N * L * int64_t{sizeof(T)}, lanes};
-    const Columns<T, N, Whole> columns{x, job.num_classes, c};
+    const Columns<T, N, Whole> columns{x, beside, job.num_classes, c};
     bool done;
     if constexpr (op == Op::softmax) {
-        done = columns.softmax(job.scratch_len ? packed : out, out);
+        const bool kept = job.scratch_len > 0;
+        done = columns.softmax(kept ? packed : out, out, Whole && kept && job.streaming);
     } else if constexpr (op == Op::log_softmax) {
-        done = columns.log_softmax(out);
+        done = columns.log_softmax(out, Whole && job.streaming);
     } else {
         Vec<T> found[N];
         done = columns.logsumexp(found);
@@ -250,4 +316,5 @@ void columns(const Job& job, Row row, int64_t count, const Axis& step, void* scr
     for (; count >= L; count -= L, advance(row, step, L))
         columns_of<T, op, 1, true>(job, row, L, step, scratch, c);
     if (count > 0) columns_of<T, op, 1, false>(job, row, static_cast<int>(count), step, scratch, c);
+    if (job.streaming) stream_end();
 }

@@ -54,6 +54,12 @@ inline void store(float* p, VecF a) { _mm256_storeu_ps(p, a.v); }
 inline void store(double* p, VecD a) { _mm256_storeu_pd(p, a.v); }
 inline void store_part(float* p, VecF a, int n) { _mm256_maskstore_ps(p, first(a, n), a.v); }
 inline void store_part(double* p, VecD a, int n) { _mm256_maskstore_pd(p, first(a, n), a.v); }
+inline void store_rest(float* p, VecF a, int n) {
+    _mm256_maskstore_ps(p, _mm256_xor_si256(first(a, n), _mm256_set1_epi32(-1)), a.v);
+}
+inline void store_rest(double* p, VecD a, int n) {
+    _mm256_maskstore_pd(p, _mm256_xor_si256(first(a, n), _mm256_set1_epi32(-1)), a.v);
+}
 
 inline void stream(float* p, VecF a) { _mm256_stream_ps(p, a.v); }
 inline void stream(double* p, VecD a) { _mm256_stream_pd(p, a.v); }

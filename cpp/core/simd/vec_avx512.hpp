@@ -46,6 +46,13 @@ inline void store(float* p, VecF a) { _mm512_storeu_ps(p, a.v); }
 inline void store(double* p, VecD a) { _mm512_storeu_pd(p, a.v); }
 inline void store_part(float* p, VecF a, int n) { _mm512_mask_storeu_ps(p, first(a, n), a.v); }
 inline void store_part(double* p, VecD a, int n) { _mm512_mask_storeu_pd(p, first(a, n), a.v); }
+// All lanes but the first n.
+inline void store_rest(float* p, VecF a, int n) {
+    _mm512_mask_storeu_ps(p, static_cast<__mmask16>(~first(a, n)), a.v);
+}
+inline void store_rest(double* p, VecD a, int n) {
+    _mm512_mask_storeu_pd(p, static_cast<__mmask8>(~first(a, n)), a.v);
+}
 
 // Past the caches, to memory at a multiple of the vector's size; `stream_end` orders what follows.
 inline void stream(float* p, VecF a) { _mm512_stream_ps(p, a.v); }

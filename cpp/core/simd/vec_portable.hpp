@@ -43,6 +43,10 @@ template <class T>
 inline void store_part(T* p, Vec<T> a, int n) {
     for (int i = 0; i < n; ++i) p[i] = a.v[i];
 }
+template <class T>
+inline void store_rest(T* p, Vec<T> a, int n) {
+    for (int i = n; i < Vec<T>::lanes; ++i) p[i] = a.v[i];
+}
 
 // There is no portable store past the caches.
 template <class T>
