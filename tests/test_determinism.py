@@ -72,6 +72,24 @@ def test_a_column_alone_or_in_a_batch(fixed, rng, classes, dtype):
         same(np.array(fixed(x[:, column:], 0)), np.array(batch[..., column:]))
 
 
+@pytest.mark.parametrize("columns", [1 << 20, (1 << 20) + 5], ids=["whole lines", "shared lines"])
+@pytest.mark.parametrize("offset", [0, 1, 4], ids=lambda offset: f"{offset} bytes off")
+def test_columns_past_the_caches(fixed, rng, columns, offset):
+    """Results of 28 MB are written past the caches; in parts they are not."""
+    if fixed.name == "logsumexp":
+        pytest.skip("its results are small")
+    x = rng.normal(0, 5, (7, columns)).astype(np.float32)
+    wanted = np.concatenate([fixed(part, 0) for part in np.array_split(x, 8, axis=1)], axis=1)
+    buffer = np.zeros(x.nbytes + 64 + offset, np.uint8)
+    start = -buffer.ctypes.data % 64 + offset
+    out = buffer[start : start + x.nbytes].view(np.float32).reshape(x.shape)
+    same(fixed(x, 0, out=out), wanted)
+    assert not buffer[:start].any()
+    assert not buffer[start + x.nbytes :].any()
+    out[...] = x
+    same(fixed(out, 0, out=out), wanted)
+
+
 @FLOATS
 @pytest.mark.parametrize("classes", [1, 5, 16, 33, 100, 1000, 20_001])
 def test_any_alignment(fixed, rng, classes, dtype):

@@ -57,9 +57,9 @@ struct Panel {
     int64_t step;  // bytes from one class to the next
     int lanes;
 
-    // Whether lines of memory are vectors side by side, or none is shared with another stripe.
-    bool has_whole_lines() const {
-        return (reinterpret_cast<uintptr_t>(at) | static_cast<uintptr_t>(step)) % 64 == 0;
+    // Whether all its classes start at multiples of so many bytes.
+    bool aligned_to(uintptr_t bytes) const {
+        return (reinterpret_cast<uintptr_t>(at) | static_cast<uintptr_t>(step)) % bytes == 0;
     }
     T* place(int64_t k, int u) const {
         return reinterpret_cast<T*>(at + k * step) + u * Vec<T>::lanes;
@@ -77,6 +77,8 @@ template <class T, int N, bool Whole>
 struct Columns {
     using P = Panel<T, N, Whole>;
     static constexpr int L = Vec<T>::lanes;
+    static constexpr int line = 64;  // of memory, in bytes
+    static constexpr bool has_whole_lines = Whole && N * sizeof(Vec<T>) % line == 0;
 
     P x, next;  // next: the scores that follow, fetched while these are computed
     int64_t classes;
@@ -145,12 +147,13 @@ struct Columns {
         each<N>([&](int u) FASTSOFTMAX_LAMBDA { by[u] = sums[u].inverses(); });
         const auto result = [&](int64_t k, int u)
                                 FASTSOFTMAX_LAMBDA { return quotient(e.get(k, u), by[u]); };
-        if (!streaming)
-            put(out, 0, classes, result);
-        else if (out.has_whole_lines())
+        if (has_whole_lines && streaming && out.aligned_to(line))
             put_streaming(out, result);
-        else
+        else if (has_whole_lines && streaming && sizeof(Vec<T>) == line &&
+                 out.aligned_to(sizeof(T)))
             put_sharing_lines(e, out, by);
+        else
+            put(out, 0, classes, result);
         return true;
     }
 
@@ -169,11 +172,11 @@ struct Columns {
             each<N>([&](int u) FASTSOFTMAX_LAMBDA { stream(to.place(k, u), result(k, u)); });
     }
 
-    // Quotients past the caches where the result's lines are not the stripe's vectors. The lines at
-    // the ends are shared with the stripes beside: written in the ordinary way, under masks that
-    // stay within the line (touching one that is streamed costs 250 ns), and fetched beforehand.
-    // Vectors for these reach into the classes before and after in `e`, which is packed; so the
-    // first and the last class are not streamed.
+    // Quotients past the caches where the result's lines are not the stripe's vectors, though a
+    // vector is as large as a line. The lines at the ends are shared with the stripes beside:
+    // written in the ordinary way, under masks that stay within the line (touching one that is
+    // streamed costs 250 ns), and fetched beforehand. Vectors for these reach into the classes
+    // before and after in `e`, which is packed; so the first and the last class are not streamed.
     void put_sharing_lines(const P& e, const P& out, const Inverse<Vec<T>> (&by)[N]) const {
         constexpr int width = N * L;
         constexpr int64_t ahead = 8;
@@ -249,7 +252,7 @@ struct Columns {
         const P from = x;
         const auto result = [&](int64_t k, int u)
                                 FASTSOFTMAX_LAMBDA { return results[u].of(from.get(k, u)); };
-        if (streaming && out.has_whole_lines())
+        if (has_whole_lines && streaming && out.aligned_to(line))
             put_streaming(out, result);
         else
             put(out, 0, classes, result);
@@ -294,9 +297,9 @@ inline void columns_of(const Job& job, Row row, int lanes, const Axis& step, voi
     bool done;
     if constexpr (op == Op::softmax) {
         const bool kept = job.scratch_len > 0;
-        done = columns.softmax(kept ? packed : out, out, Whole && kept && job.streaming);
+        done = columns.softmax(kept ? packed : out, out, kept && job.streaming);
     } else if constexpr (op == Op::log_softmax) {
-        done = columns.log_softmax(out, Whole && job.streaming);
+        done = columns.log_softmax(out, job.streaming);
     } else {
         Vec<T> found[N];
         done = columns.logsumexp(found);

@@ -1,9 +1,10 @@
-// log of float64 vectors of numbers from 1 on, for sums of exponentials. Nothing here knows rows.
+// log of float64 vectors, for sums of exponentials, which are 1 or more. Nothing here knows rows.
 //
 // v = m 2^k with m between 1/sqrt(2) and sqrt(2); with f = m - 1 and s = f / (2 + f),
 // log(m) = f - (f^2/2 - s (f^2/2 + R(s^2))), which keeps its digits where m is close to 1.
 
-// R(z) / z, highest first, from cpp/tools/fit_log.py: 0.012 ULP before rounding.
+// R(z) / z, highest first, from cpp/tools/fit_log.py: 0.012 ULP before rounding. float32 takes the
+// last five.
 constexpr double log_series[] = {0x1.2f0ccd19fb262p-3, 0x1.39a0eaea502f7p-3, 0x1.746647f14b159p-3,
                                  0x1.c71c51d6d7e76p-3, 0x1.249249423ac79p-2, 0x1.999999997f73fp-2,
                                  0x1.5555555555594p-1};
@@ -36,8 +37,7 @@ struct Parts {
 
 constexpr double log_2_high = 0x1.62e42fefa3800p-1;  // times k does not round
 
-// log(v.high + v.low), v.low being what v.high has rounded away; within 0.1 ULP before it is
-// rounded.
+// log(v.high + v.low), v.low being what v.high has rounded away, within 0.46 ULP.
 inline Pair<Vec<double>> log(const Pair<Vec<double>>& v) {
     const Parts of(v.high);
     const Pair<Vec<double>> sum = two_sum(of.k * Vec<double>::all(log_2_high), of.f);
