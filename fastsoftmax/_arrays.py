@@ -7,21 +7,12 @@ from __future__ import annotations
 
 import sys
 from operator import index
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
-from fastsoftmax._typing import Array, AxisLike, Call, Mask
+from fastsoftmax._typing import Array, AxisLike, Call, Mask, Unset
 
-
-class Unset:
-    """The type of `UNSET`, an argument that was not given."""
-
-    def __repr__(self) -> str:
-        return "<not given>"
-
-
-UNSET: Final = Unset()
 _A = TypeVar("_A", Array, Mask)
 
 _NATIVE = frozenset("efd")
@@ -245,8 +236,9 @@ def _apart(a: _A, out: Array) -> _A:
 def _disjoint(call: Call) -> Call:
     """The call with every input copied that `out` overlaps, but for x as the very same memory."""
     x, out, where = call.x, call.out, call.where
+    overlap = np.may_share_memory(x, out)
     return call._replace(
-        x=x if _same_memory(x, out) else _apart(x, out),
+        x=x.copy() if overlap and not _same_memory(x, out) else x,
         where=None if where is None else _apart(where, out),
     )
 

@@ -1,9 +1,41 @@
-# The extension module built from cpp/bindings/module.cpp; only fastsoftmax.backends._cpp uses it.
-from fastsoftmax._typing import Array, Mask
+# The extension module built from cpp/bindings/; only fastsoftmax.backends._cpp uses it.
+from fastsoftmax._typing import Array, Mask, Shortcut, Unset
 
 class Target:
     @property
     def name(self) -> str: ...
+    def softmax(
+        self,
+        x: Array,
+        out: Array,
+        axes: tuple[int, ...],
+        where: Mask | None,
+        temperature: float | Array,
+        threads: int,
+        /,
+    ) -> None: ...
+    def log_softmax(
+        self,
+        x: Array,
+        out: Array,
+        axes: tuple[int, ...],
+        where: Mask | None,
+        temperature: float | Array,
+        threads: int,
+        /,
+    ) -> None: ...
+    def logsumexp(
+        self,
+        x: Array,
+        out: Array,
+        axes: tuple[int, ...],
+        where: Mask | None,
+        temperature: float | Array,
+        threads: int,
+        weights: Array | None,
+        sign: Array | None,
+        /,
+    ) -> None: ...
 
 def targets() -> dict[str, str | None]: ...
 def target(name: str) -> Target: ...
@@ -13,32 +45,4 @@ def probe_copy(
 ) -> None: ...
 def probe_read(target: Target, x: Array, repetitions: int) -> float: ...
 def probe_exp(target: Target, wide: bool, n: int) -> float: ...
-def softmax(
-    target: Target,
-    x: Array,
-    out: Array,
-    axes: tuple[int, ...],
-    where: Mask | None,
-    temperature: float | Array,
-    threads: int,
-) -> None: ...
-def log_softmax(
-    target: Target,
-    x: Array,
-    out: Array,
-    axes: tuple[int, ...],
-    where: Mask | None,
-    temperature: float | Array,
-    threads: int,
-) -> None: ...
-def logsumexp(
-    target: Target,
-    x: Array,
-    out: Array,
-    axes: tuple[int, ...],
-    where: Mask | None,
-    temperature: float | Array,
-    threads: int,
-    weights: Array | None,
-    sign: Array | None,
-) -> None: ...
+def shortcut(target: Target, unset: Unset) -> Shortcut: ...

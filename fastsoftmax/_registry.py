@@ -9,16 +9,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 # Imported before `backends` below is bound: a first import later would put the folder of that name
 # in the function's place in the package.
 import fastsoftmax.backends  # noqa: F401
 
 if TYPE_CHECKING:
-    from fastsoftmax._typing import Backend
+    from fastsoftmax._typing import Backend, Shortcut
 
 BACKENDS = ("cpp", "numba", "numpy")
 """Every backend, best first: the one list that selection, tests and benchmarks go by."""
@@ -42,6 +43,23 @@ class _Module(Protocol):
 
         Raises ValueError if the environment forces a variant that cannot run.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a call goes: to the shortcut first, to the backend with what that declines."""
+
+    backend: Backend
+    shortcut: Shortcut
+
+
+class _NoShortcut:
+    """Of a backend that offers none: declines every call."""
+
+    def softmax(self, *arguments: Any) -> Any:
+        return NotImplemented
+
+    log_softmax = logsumexp = softmax
 
 
 _scoped: ContextVar[str | None] = ContextVar("fastsoftmax_backend", default=None)
@@ -87,15 +105,16 @@ def _refusal(name: str, origin: str, why: str) -> BackendUnavailable:
     return BackendUnavailable(f"backend {name!r} ({origin}): {why}\n{table}")
 
 
-def _load(family: str, variant: str | None, name: str, origin: str) -> Backend:
+def _load(family: str, variant: str | None, name: str, origin: str) -> Route:
     try:
-        return _module(family).load(variant)
+        backend = _module(family).load(variant)
     except ValueError as error:  # a variant forced by the environment
         raise _refusal(name, origin, str(error)) from None
+    return Route(backend, getattr(backend, "shortcut", _NoShortcut()))
 
 
 @cache
-def _named(name: str, origin: str) -> Backend:
+def _named(name: str, origin: str) -> Route:
     family, colon, variant = name.partition(":")
     if family not in BACKENDS:
         raise _refusal(name, origin, f"unknown; the backends are {', '.join(BACKENDS)} and auto")
@@ -114,7 +133,7 @@ def _named(name: str, origin: str) -> Backend:
 
 
 @cache
-def _automatic() -> Backend:
+def _automatic() -> Route:
     for family in BACKENDS:
         if _module(family).reason() is None:
             return _load(family, None, "auto", "default")
@@ -138,12 +157,28 @@ def wanted(name: str | None = None) -> tuple[str, str]:
     return "auto", "default"
 
 
-def resolve(name: str | None = None) -> Backend:
-    """The backend for a call: `backend=`, `use_backend`, `FASTSOFTMAX_BACKEND`, else the best."""
-    chosen, origin = wanted(name)
+def _found(chosen: str, origin: str) -> Route:
     if not isinstance(chosen, str):
         raise TypeError(f"backend must be a str or None, not {type(chosen).__name__}: {chosen!r}")
     return _automatic() if chosen == "auto" else _named(chosen, origin)
+
+
+@cache
+def _unscoped() -> Route:
+    # Asked only where `_scoped` holds nothing: depends on the environment, which is read once.
+    return _found(*wanted())
+
+
+def route(name: str | None = None) -> Route:
+    """Where a call goes: by `backend=`, `use_backend`, `FASTSOFTMAX_BACKEND`, else to the best."""
+    if name is None and _scoped.get() is None:
+        return _unscoped()
+    return _found(*wanted(name))
+
+
+def resolve(name: str | None = None) -> Backend:
+    """The backend of a call's route."""
+    return route(name).backend
 
 
 @contextmanager

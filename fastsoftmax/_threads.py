@@ -114,7 +114,11 @@ def choice() -> tuple[int, str]:
 
 def resolve(n: int | None = None) -> int:
     """The number of threads for one call."""
-    return choice()[0] if n is None else _checked(n, "threads")
+    if n is not None:
+        return _checked(n, "threads")
+    # As choice()[0], without the calls that a softmax of ten numbers would feel.
+    scoped = _scoped.get()
+    return scoped or _process or _default()[0]
 
 
 def get_num_threads() -> int:

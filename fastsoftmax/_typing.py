@@ -1,11 +1,11 @@
 """The types that modules share: what a backend must offer and how an array is handed to it.
 
-Only types live here. Nothing in this file runs.
+Only types live here, and `UNSET`. Nothing in this file runs.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,16 @@ import numpy.typing as npt
 Array: TypeAlias = npt.NDArray[Any]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 AxisLike: TypeAlias = "int | tuple[int, ...] | None"
+
+
+class Unset:
+    """The type of `UNSET`, an argument that was not given."""
+
+    def __repr__(self) -> str:
+        return "<not given>"
+
+
+UNSET: Final = Unset()
 
 
 class Call(NamedTuple):
@@ -53,3 +63,52 @@ class Backend(Protocol):
 
         `weights` has x's shape and the compute type; `sign` has out's shape and dtype.
         """
+
+
+class Shortcut(Protocol):
+    """What a backend may offer besides: the public functions' own arguments in the ordinary case.
+
+    Each method returns the public function's result, or NotImplemented for a call that must go the
+    general way, by `Call`. It refuses nothing.
+    """
+
+    def softmax(
+        self,
+        x: Any,
+        axis: AxisLike | Unset,
+        dim: AxisLike | Unset,
+        out: Array | None,
+        dtype: Any,
+        where: Any,
+        temperature: Any,
+        threads: int,
+        /,
+    ) -> Any: ...
+
+    def log_softmax(
+        self,
+        x: Any,
+        axis: AxisLike | Unset,
+        dim: AxisLike | Unset,
+        out: Array | None,
+        dtype: Any,
+        where: Any,
+        temperature: Any,
+        threads: int,
+        /,
+    ) -> Any: ...
+
+    def logsumexp(
+        self,
+        x: Any,
+        axis: AxisLike | Unset,
+        dim: AxisLike | Unset,
+        b: Any,
+        keepdims: bool,
+        return_sign: bool,
+        where: Any,
+        dtype: Any,
+        out: Array | None,
+        threads: int,
+        /,
+    ) -> Any: ...

@@ -1,4 +1,7 @@
-"""The public softmax family: normalise, resolve a backend, call, return. Nothing else."""
+"""The public softmax family: resolve a backend, normalise, call, return. Nothing else.
+
+A backend's shortcut is asked first: what it does not decline is a whole call.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from fastsoftmax import _registry, _threads
-from fastsoftmax._arrays import UNSET, Unset, elementwise, reduction
-from fastsoftmax._typing import Array, AxisLike
+from fastsoftmax._arrays import elementwise, reduction
+from fastsoftmax._typing import UNSET, Array, AxisLike, Unset
 
 __all__ = ["log_softmax", "logsumexp", "softmax"]
 
@@ -101,12 +104,14 @@ def softmax(
     >>> fs.softmax([1.2, 0.3, 9.9], where=[True, True, False]).round(2)
     array([0.71, 0.29, 0.  ])
     """
-    chosen = _registry.resolve(backend)
-    call, result = elementwise(
-        x, axis, dim, out, dtype, where, temperature, _threads.resolve(threads)
-    )
+    route = _registry.route(backend)
+    count = _threads.resolve(threads)
+    done = route.shortcut.softmax(x, axis, dim, out, dtype, where, temperature, count)
+    if done is not NotImplemented:
+        return done
+    call, result = elementwise(x, axis, dim, out, dtype, where, temperature, count)
     if call.x.size:
-        chosen.softmax(call)
+        route.backend.softmax(call)
     return result if result.ndim or out is not None else result[()]
 
 
@@ -166,12 +171,14 @@ def log_softmax(
     >>> print(fs.log_softmax(np.float32([25.0, 0.0]))[0])
     -1.3887944e-11
     """
-    chosen = _registry.resolve(backend)
-    call, result = elementwise(
-        x, axis, dim, out, dtype, where, temperature, _threads.resolve(threads)
-    )
+    route = _registry.route(backend)
+    count = _threads.resolve(threads)
+    done = route.shortcut.log_softmax(x, axis, dim, out, dtype, where, temperature, count)
+    if done is not NotImplemented:
+        return done
+    call, result = elementwise(x, axis, dim, out, dtype, where, temperature, count)
     if call.x.size:
-        chosen.log_softmax(call)
+        route.backend.log_softmax(call)
     return result if result.ndim or out is not None else result[()]
 
 
@@ -246,12 +253,18 @@ def logsumexp(
     >>> print(lse.round(4), sign)
     1.5413 -1.0
     """
-    chosen = _registry.resolve(backend)
+    route = _registry.route(backend)
+    count = _threads.resolve(threads)
+    done = route.shortcut.logsumexp(
+        x, axis, dim, b, keepdims, return_sign, where, dtype, out, count
+    )
+    if done is not NotImplemented:
+        return done
     call, weights, sign_kept, result, sign = reduction(
-        x, axis, dim, keepdims, b, return_sign, where, dtype, out, _threads.resolve(threads)
+        x, axis, dim, keepdims, b, return_sign, where, dtype, out, count
     )
     if call.x.size:
-        chosen.logsumexp(call, weights, sign_kept)
+        route.backend.logsumexp(call, weights, sign_kept)
     else:  # a sum over no classes is 0
         result.fill(-np.inf)
         if sign is not None:

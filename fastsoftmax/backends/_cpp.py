@@ -9,7 +9,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from fastsoftmax._typing import Array, Call
+from fastsoftmax._typing import UNSET, Array, Call
 
 if TYPE_CHECKING:
     from fastsoftmax import _core
@@ -58,23 +58,24 @@ class CppBackend:
     def __init__(self, variant: str) -> None:
         self.name = f"cpp:{variant}"
         self._target = _core.target(variant)
+        self.shortcut = _core.shortcut(self._target, UNSET)
 
     def softmax(self, call: Call) -> None:
         """See `fastsoftmax.softmax`."""
-        _core.softmax(self._target, *call)
+        self._target.softmax(*call)
 
     def log_softmax(self, call: Call) -> None:
         """See `fastsoftmax.log_softmax`."""
-        _core.log_softmax(self._target, *call)
+        self._target.log_softmax(*call)
 
     def logsumexp(self, call: Call, weights: Array | None, sign: Array | None) -> None:
         """See `fastsoftmax.logsumexp`."""
-        _core.logsumexp(self._target, *call, weights, sign)
+        self._target.logsumexp(*call, weights, sign)
 
     def bare(self, operation: str, call: Call) -> Callable[[], object]:
         """The core's own function with its arguments, and no Python around it: to be timed."""
         extra = (None, None) if operation == "logsumexp" else ()
-        return partial(getattr(_core, operation), self._target, *call, *extra)
+        return partial(getattr(self._target, operation), *call, *extra)
 
     def copy(self, x: Array, y: Array, non_temporal: bool, repetitions: int) -> None:
         """Copy contiguous x to y of the same size, again and again: a rate, not a use."""

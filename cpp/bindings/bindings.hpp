@@ -1,0 +1,25 @@
+// What the files of the extension module share.
+#pragma once
+
+#include "fastcall.hpp"
+#include "plan.hpp"
+
+namespace fastsoftmax {
+
+// The kernels of one instruction set as a Python object.
+using TargetObject = Object<const Kernels*>;
+
+void add_target(py::module_& m);    // Target, with its operations on the normal form of a call
+void add_shortcut(py::module_& m);  // Shortcut, with its operations on a caller's own arguments
+void add_probes(py::module_& m);    // what measures the core
+
+// Below this many elements a call is over sooner than the GIL is handed back and forth.
+constexpr int64_t elements_with_gil = 16 * 1024;
+
+inline void run_unlocked(const Kernels& kernels, Request& request) {
+    if (elements(request) < elements_with_gil) return run(kernels, request);
+    const py::gil_scoped_release unlocked;
+    run(kernels, request);
+}
+
+}  // namespace fastsoftmax

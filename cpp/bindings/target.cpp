@@ -1,0 +1,118 @@
+// Target's operations: calls in the normal form of `_typing.Call`, with any strides, masks and
+// temperatures. Checks and translates; no algorithm.
+
+#include <string>
+
+#include "bindings.hpp"
+#include "checks.hpp"
+
+namespace fastsoftmax {
+namespace {
+
+void require_shape(const py::array& a, const py::array& x, const bool* reduced, const char* name) {
+    bool same = a.ndim() == x.ndim();
+    for (py::ssize_t i = 0; same && i < x.ndim(); ++i)
+        same = a.shape(i) == (reduced && reduced[i] ? 1 : x.shape(i));
+    if (!same) throw py::value_error(std::string(name) + ": unexpected shape");
+}
+
+// A null array for None.
+py::array optional_array_of(py::handle given, const char* name) {
+    if (given.is_none()) return py::reinterpret_steal<py::array>(py::handle());
+    return array_of(given, name);
+}
+
+// Arguments: x, out, axes, where, temperature, threads; for logsumexp weights and sign as well.
+// Checks all of it again, cheaply: strides and shapes become addresses from here on.
+template <Op op>
+PyObject* call(PyObject* self, PyObject* const* arguments) {
+    const auto x = array_of(arguments[0], "x");
+    auto out = array_of(arguments[1], "out");
+    const auto axes = py::handle(arguments[2]).cast<py::tuple>();
+    const auto where = optional_array_of(arguments[3], "where");
+    const py::handle temperature = arguments[4];
+
+    Request r;  // its axes are 7 KB: not cleared
+    r.num_batch = r.num_class = 0;
+    r.op = op;
+    r.in = elem_of(x, "x");
+    r.out = elem_of(out, "out");
+    r.threads = py::handle(arguments[5]).cast<int>();
+    require(x.ndim() <= max_axes, "x: too many dimensions");
+    require(x.size() > 0, "x: empty");
+    require(out.writeable(), "out: read-only");
+    require(r.threads >= 1, "threads: not positive");
+
+    bool is_class[max_axes] = {};
+    for (const py::handle axis : axes) {
+        const auto i = axis.cast<py::ssize_t>();
+        require(i >= 0 && i < x.ndim() && !is_class[i], "axes: out of range or repeated");
+        is_class[i] = true;
+    }
+    constexpr bool reduces = op == Op::logsumexp;
+    require_shape(out, x, reduces ? is_class : nullptr, "out");
+
+    double scalar = 1;
+    py::array per_row = py::reinterpret_steal<py::array>(py::handle());
+    if (py::isinstance<py::array>(temperature)) {
+        per_row = array_of(temperature, "temperature");
+        require(elem_of(per_row, "temperature") == Elem::f64, "temperature: dtype");
+        require_shape(per_row, x, is_class, "temperature");
+    } else {
+        scalar = temperature.cast<double>();
+    }
+    if (where) {
+        require(where.dtype().kind() == 'b', "where: not bool");
+        require_shape(where, x, nullptr, "where");
+    }
+    auto weights = optional_array_of(reduces ? arguments[6] : Py_None, "weights");
+    auto sign = optional_array_of(reduces ? arguments[7] : Py_None, "sign");
+    if (weights) {
+        const Elem wanted = r.out == Elem::f64 ? Elem::f64 : Elem::f32;
+        require(elem_of(weights, "weights") == wanted, "weights: dtype");
+        require_shape(weights, x, nullptr, "weights");
+    }
+    if (sign) {
+        require(elem_of(sign, "sign") == r.out && sign.writeable(), "sign: dtype or read-only");
+        require_shape(sign, x, is_class, "sign");
+    }
+    r.weighted = static_cast<bool>(weights);
+
+    r.first = {
+        static_cast<const char*>(x.data()),
+        static_cast<char*>(out.mutable_data()),
+        where ? static_cast<const char*>(where.data()) : nullptr,
+        per_row ? static_cast<const char*>(per_row.data()) : reinterpret_cast<const char*>(&scalar),
+        weights ? static_cast<const char*>(weights.data()) : nullptr,
+        sign ? static_cast<char*>(sign.mutable_data()) : nullptr};
+    for (py::ssize_t i = 0; i < x.ndim(); ++i) {
+        const bool batch = !is_class[i];
+        Axis& a = batch ? r.batch[r.num_batch++] : r.classes[r.num_class++];
+        a.size = x.shape(i);
+        a.x = x.strides(i);
+        a.out = batch || !reduces ? out.strides(i) : 0;
+        a.where = where ? where.strides(i) : 0;
+        a.temperature = batch && per_row ? per_row.strides(i) : 0;
+        a.weights = weights ? weights.strides(i) : 0;
+        a.sign = batch && sign ? sign.strides(i) : 0;
+    }
+    run_unlocked(*TargetObject::of(self), r);
+    return py::none().release().ptr();
+}
+
+PyObject* name(PyObject* self, void*) { return PyUnicode_FromString(TargetObject::of(self)->name); }
+
+}  // namespace
+
+void add_target(py::module_& m) {
+    static PyMethodDef methods[] = {
+        fast_method<call<Op::softmax>, 6>("softmax", "x, out, axes, where, temperature, threads"),
+        fast_method<call<Op::log_softmax>, 6>("log_softmax", "As softmax."),
+        fast_method<call<Op::logsumexp>, 8>("logsumexp", "As softmax; and weights, sign."),
+        {nullptr, nullptr, 0, nullptr}};
+    static PyGetSetDef properties[] = {{"name", name, nullptr, "Its instruction set.", nullptr},
+                                       {nullptr, nullptr, nullptr, nullptr, nullptr}};
+    TargetObject::ready(m, "Target", methods, properties);
+}
+
+}  // namespace fastsoftmax
