@@ -4,6 +4,7 @@ Names only: nothing is computed here, and neither numba nor any optional library
 """
 
 from fastsoftmax._config import __version__, info, show_config
+from fastsoftmax._memory import clear_cache
 from fastsoftmax._registry import BACKENDS, BackendUnavailable, backends, use_backend
 from fastsoftmax._threads import get_num_threads, set_num_threads, threads
 from fastsoftmax.activations import log_softmax, logsumexp, softmax
@@ -13,6 +14,7 @@ __all__ = [
     "BackendUnavailable",
     "__version__",
     "backends",
+    "clear_cache",
     "get_num_threads",
     "info",
     "log_softmax",

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
+from fastsoftmax._memory import empty
 from fastsoftmax._typing import Array, AxisLike, Call, Mask, Unset
 
 _A = TypeVar("_A", Array, Mask)
@@ -203,11 +204,7 @@ def _temperature(
 
 def _result(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], like: Array | None) -> Array:
     if out is None:
-        return (
-            np.empty(shape, dtype)
-            if like is None
-            else np.empty_like(like, dtype=dtype, subok=False)
-        )
+        return empty(shape, dtype, like)
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a NumPy array, not {type(out).__name__}")
     if out.shape != shape:
@@ -321,7 +318,7 @@ def reduction(
     if factors is not None:  # a weight of 0 takes its class out, even where x is inf or NaN
         mask = factors != 0 if mask is None else mask & (factors != 0)
     result = _result(out, shape, kind, None)
-    sign = np.empty(shape, kind) if return_sign else None
+    sign = empty(shape, kind) if return_sign else None
     call = Call(array, result.view(np.ndarray).reshape(kept), axes, mask, 1.0, threads)
     call = call if out is None else _disjoint(call)
     return Reduction(call, factors, None if sign is None else sign.reshape(kept), result, sign)

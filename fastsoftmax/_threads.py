@@ -1,4 +1,4 @@
-"""How many threads a call may use, and why: arguments, environment, affinity, cgroup quota.
+"""How many threads a call may use, and why: arguments, environment, what the machine grants.
 
 Decides a number only. The threads themselves belong to the backends.
 """
@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from operator import index
-from pathlib import Path
+
+from fastsoftmax import _machine
 
 MAX_THREADS = 1024
 """More than any machine's cores that we know of; a larger number is a mistake."""
@@ -39,64 +40,13 @@ def _from_environment(name: str) -> int | None:
     return int(text)
 
 
-def _affinity() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def cgroup_quota(
-    root: Path = Path("/sys/fs/cgroup"), me: Path = Path("/proc/self/cgroup")
-) -> float | None:
-    """Processors' worth of time that the cgroup grants this process, None without a limit.
-
-    Reads cgroup v2's `cpu.max` from the process's own group up to the root, and v1's
-    `cpu.cfs_quota_us` over `cpu.cfs_period_us`. libgomp sees none of them.
-    """
-    try:
-        lines = me.read_text().splitlines()
-    except OSError:
-        return None
-    grants = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        base = root if not controllers else root / controllers
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        group = base / path.strip("/")
-        for folder in (group, *group.parents):
-            grant = _v1_grant(folder) if controllers else _v2_grant(folder)
-            if grant is not None:
-                grants.append(grant)
-            if folder == base:
-                break
-    return min(grants, default=None)
-
-
-def _v2_grant(folder: Path) -> float | None:
-    try:
-        quota, period = (folder / "cpu.max").read_text().split()
-        return None if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):
-        return None
-
-
-def _v1_grant(folder: Path) -> float | None:
-    try:
-        quota = int((folder / "cpu.cfs_quota_us").read_text())
-        period = int((folder / "cpu.cfs_period_us").read_text())
-        return None if quota <= 0 else quota / period
-    except (OSError, ValueError, ZeroDivisionError):
-        return None
-
-
 @cache
 def _default() -> tuple[int, str]:
     # Found once: looking into os.environ costs as much as a softmax of ten numbers.
     for name in ("FASTSOFTMAX_NUM_THREADS", "OMP_NUM_THREADS"):
         if (count := _from_environment(name)) is not None:
             return count, name
-    affinity, quota = _affinity(), cgroup_quota()
+    affinity, quota = _machine.affinity(), _machine.cpu_quota()
     if quota is not None and quota < affinity:
         # A quota of 1.5 processors is used best by two threads: the kernel shares the rest out.
         return max(1, -int(-quota // 1)), f"cgroup CPU quota of {quota:g}"

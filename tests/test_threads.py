@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastsoftmax as fs
-from fastsoftmax._threads import cgroup_quota
+from fastsoftmax._machine import cpu_quota
 
 NONSENSE = ["0", "-1", "two", "1.5", "1e3", "99999999999", "0x2", "2 3", "²"]
 COUNT = "import fastsoftmax as fs; print(fs.get_num_threads())"
@@ -127,7 +127,7 @@ def cgroup(tmp_path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         (tmp_path / "me").write_text(me)
-        return cgroup_quota(tmp_path / "sys", tmp_path / "me")
+        return cpu_quota(tmp_path / "sys", tmp_path / "me")
 
     def named(me, files):
         return quota(me, **{place.replace("/", "__"): text for place, text in files.items()})
@@ -158,12 +158,12 @@ def cgroup(tmp_path):
         ),
     ],
 )
-def test_cgroup_quota(cgroup, me, files, wanted):
+def test_cpu_quota(cgroup, me, files, wanted):
     assert cgroup(me, files) == wanted
 
 
 def test_without_cgroups(tmp_path):
-    assert cgroup_quota(tmp_path, tmp_path / "absent") is None
+    assert cpu_quota(tmp_path, tmp_path / "absent") is None
 
 
 def test_threadpoolctl_limits_are_respected(backend, run_python):

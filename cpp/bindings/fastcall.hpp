@@ -47,10 +47,10 @@ struct Object {
 
     static void ready(py::module_& m, const char* name, PyMethodDef* methods,
                       PyGetSetDef* properties) {
-        PyType_Slot slots[] = {{Py_tp_methods, methods},
-                               {Py_tp_dealloc, reinterpret_cast<void*>(&dealloc)},
-                               {properties ? Py_tp_getset : 0, properties},
-                               {0, nullptr}};
+        PyType_Slot slots[4] = {{Py_tp_dealloc, reinterpret_cast<void*>(&dealloc)}};
+        int count = 1;
+        if (methods) slots[count++] = {Py_tp_methods, methods};
+        if (properties) slots[count++] = {Py_tp_getset, properties};
         const std::string full = std::string("fastsoftmax._core.") + name;
         PyType_Spec spec{full.c_str(), sizeof(Object), 0,
                          Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};

@@ -5,15 +5,16 @@
 #include <string.h>
 
 #include "bindings.hpp"
+#include "results.hpp"
 
 namespace fastsoftmax {
 namespace {
 
-struct Declines {
+struct Ordinary {
     const Kernels* kernels;
     py::object unset;  // the value of an argument that was not given
 };
-using Shortcut = Object<Declines>;
+using Shortcut = Object<Ordinary>;
 
 using api = py::detail::npy_api;
 using Array = py::detail::PyArray_Proxy;
@@ -60,16 +61,7 @@ bool apart(const char* a, int64_t a_size, const char* b, int64_t b_size) {
     return a + a_size <= b || b + b_size <= a;
 }
 
-py::object new_array(const Array& like, int nd, const api& numpy) {
-    Py_INCREF(like.descr);
-    PyObject* const made = numpy.PyArray_NewFromDescr_(
-        numpy.PyArray_Type_, like.descr, nd, like.dimensions, nullptr, nullptr, 0, nullptr);
-    if (!made) throw py::error_already_set();
-    return py::reinterpret_steal<py::object>(made);
-}
-
-// A number of x's type as a NumPy scalar: half the time of an array without dimensions and its
-// [()].
+// A number of x's type as a NumPy scalar, 120 ns quicker than by way of an array and its [()].
 py::object new_scalar(const Array& like, const void* number, size_t size) {
     auto* const type =
         reinterpret_cast<PyTypeObject*>(py::detail::array_descriptor_proxy(like.descr)->typeobj);
@@ -83,7 +75,7 @@ py::object new_scalar(const Array& like, const void* number, size_t size) {
 template <Op op>
 py::object result_for(const Array& x, const Rows& rows, PyObject* out, const api& numpy) {
     const int nd = op == Op::logsumexp ? rows.kept : x.nd;
-    if (out == Py_None) return new_array(x, nd, numpy);
+    if (out == Py_None) return new_array(x.descr, nd, x.dimensions, x.data);
     const Array* const y = plain(out, numpy);
     if (!y || !(y->flags & api::NPY_ARRAY_WRITEABLE_) || y->nd != nd ||
         type_number(*y) != type_number(x) ||
@@ -99,7 +91,7 @@ py::object result_for(const Array& x, const Rows& rows, PyObject* out, const api
 }
 
 template <Op op>
-PyObject* over_rows(const Declines& self, PyObject* given, PyObject* axis, PyObject* out,
+PyObject* over_rows(const Ordinary& self, PyObject* given, PyObject* axis, PyObject* out,
                     PyObject* threads) {
     const api& numpy = api::get();
     const Array* const x = plain(given, numpy);
@@ -136,7 +128,7 @@ template <Op op>
 PyObject* elementwise(PyObject* self, PyObject* const* arguments) {
     const auto& [x, axis, dim, out, dtype, where, temperature, threads] =
         *reinterpret_cast<PyObject* const(*)[8]>(arguments);
-    const Declines& own = Shortcut::of(self);
+    const Ordinary& own = Shortcut::of(self);
     if (dim != own.unset.ptr() || dtype != Py_None || where != Py_None ||
         !PyFloat_CheckExact(temperature) || PyFloat_AS_DOUBLE(temperature) != 1)
         return declined();
@@ -147,7 +139,7 @@ PyObject* elementwise(PyObject* self, PyObject* const* arguments) {
 PyObject* logsumexp(PyObject* self, PyObject* const* arguments) {
     const auto& [x, axis, dim, b, keepdims, return_sign, where, dtype, out, threads] =
         *reinterpret_cast<PyObject* const(*)[10]>(arguments);
-    const Declines& own = Shortcut::of(self);
+    const Ordinary& own = Shortcut::of(self);
     if (dim != own.unset.ptr() || b != Py_None || keepdims != Py_False || return_sign != Py_False ||
         where != Py_None || dtype != Py_None)
         return declined();

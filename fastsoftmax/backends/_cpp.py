@@ -7,19 +7,28 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from fastsoftmax import _machine
 from fastsoftmax._typing import UNSET, Array, Call
 
 if TYPE_CHECKING:
     from fastsoftmax import _core
 
 
+MOST_IDLE = 1 << 30
+"""Bytes of memory that are kept for results to come; less where memory is scarce."""
+
+
 def _load() -> tuple[ModuleType | None, str | None]:
     try:
-        return import_module("fastsoftmax._core"), None
+        module = import_module("fastsoftmax._core")
     except ImportError as error:  # for one, a source tree that was never built
         return None, f"the extension module does not load ({error}); pip install ."
+    module.set_idle_limit(min(MOST_IDLE, (_machine.memory() or MOST_IDLE) // 8))
+    return module, None
 
 
 _module, _missing = _load()
@@ -50,6 +59,16 @@ def load(variant: str | None) -> CppBackend:
     if (why := variants()[forced]) is not None:
         raise ValueError(f"FASTSOFTMAX_ISA={forced!r} cannot run here: {why}")
     return CppBackend(forced)
+
+
+def empty(shape: tuple[int, ...], dtype: np.dtype[Any], like: Array | None) -> Array:
+    """An array of unknown content, in recycled memory if it is large."""
+    return _core.empty(shape, dtype, like)
+
+
+def clear_cache() -> None:
+    """See `fastsoftmax.clear_cache`."""
+    _core.clear_cache()
 
 
 class CppBackend:
