@@ -25,6 +25,19 @@ def shortcut(backend):
     return found
 
 
+@pytest.fixture
+def generally(backend, monkeypatch):
+    """Calls in a world without shortcuts."""
+    general = _registry.Route(_registry.resolve(backend), _registry._NoShortcut())
+
+    def run(call):
+        with monkeypatch.context() as patch:
+            patch.setattr(_registry, "route", lambda name: general)
+            return call()
+
+    return run
+
+
 def attempt(shortcut, function, x, axis=UNSET, *, dim=UNSET, out=None, threads=1, **options):
     """What the shortcut says to a call."""
     of = getattr(shortcut, function.__name__)
@@ -47,10 +60,12 @@ def outcome(function, x, memory, out, options):
 
 # Drawing calls ------------------------------------------------------------------------------------
 
-DTYPES = [np.float32] * 6 + [np.float64] * 4 + [np.float16, ml_dtypes.bfloat16, ">f4", np.int32]
+DTYPES = [np.float32] * 6 + [np.float64] * 4 + [np.float16, ml_dtypes.bfloat16] * 2
+DTYPES += [">f4", np.int32]
 LAYOUTS = ["C"] * 6 + ["F", "step", "backwards", "unaligned", "read-only", "subclass", "list"]
 OUTS = ["none"] * 4 + [
-    *("fresh", "fresh", "x", "x", "shifted", "F", "wide", "read-only", "longer", "big", "list"),
+    *("fresh", "fresh", "x", "x", "shifted", "F", "wide", "wide", "narrow", "narrow"),
+    *("read-only", "longer", "big", "list"),
     *("subclass", "unaligned", "swapped", "same memory"),
 ]
 
@@ -97,6 +112,18 @@ def scene(rng):
             options["dim"] = -1
     elif rng.random() < 0.02:
         options["dim"] = -1
+    if rng.random() < 0.3:
+        kinds = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16, "f4", np.dtype("f8")]
+        kinds += [np.dtype(ml_dtypes.bfloat16), np.dtype(">f8"), np.int32, "nonsense"]
+        options["dtype"] = kinds[rng.integers(len(kinds))]
+    if rng.random() < 0.3:
+        mask = np.asarray(rng.random(shape) < 0.7)
+        masks = [mask, mask, mask, mask.T, mask.ravel()[:1], mask.tolist(), mask.view(np.uint8)]
+        options["where"] = masks[rng.integers(len(masks))]
+    warmth = None
+    if rng.random() < 0.3:
+        numbers = [0.7, 0.7, 30.0, 1e30, 0.0, -1.0, np.nan, 2, np.float64(3), np.ones(3)]
+        warmth = numbers[rng.integers(len(numbers))]
     kind = OUTS[rng.integers(len(OUTS))]
     values = rng.normal(0, 10, shape)
     if rng.random() < 0.2 and values.size:
@@ -112,6 +139,9 @@ def scene(rng):
         if layout == "read-only":
             x.flags.writeable = False
         like = reduced if function is fs.logsumexp else shape
+        given = dict(options)
+        if warmth is not None and function is not fs.logsumexp:
+            given["temperature"] = warmth
         outs = {
             "none": lambda: None,
             "fresh": lambda: place(memory, like, x.dtype, "C", HALF),
@@ -121,6 +151,7 @@ def scene(rng):
             "subclass": lambda: place(memory, like, x.dtype, "subclass", HALF),
             "longer": lambda: place(memory, (*like, 2), x.dtype, "C", HALF),
             "wide": lambda: place(memory, like, np.float64, "C", HALF),
+            "narrow": lambda: place(memory, like, np.float32, "C", HALF),
             "big": lambda: place(memory, like, x.dtype.newbyteorder(), "C", HALF),
             "swapped": lambda: place(memory, like[::-1], x.dtype, "C", HALF),
             "x": lambda: x,
@@ -129,12 +160,12 @@ def scene(rng):
             "list": lambda: [0.0],
         }
         out = outs[kind]()
-        return (x.tolist() if layout == "list" else x), memory, out, options
+        return (x.tolist() if layout == "list" else x), memory, out, given
 
     return make
 
 
-def test_every_call_is_as_the_general_way_has_it(backend, shortcut, rng, monkeypatch):
+def test_every_call_is_as_the_general_way_has_it(backend, shortcut, generally, rng):
     scenes = [scene(rng) for _ in range(ROUNDS)]
     cases = [(function, make) for make in scenes for function in FUNCTIONS]
 
@@ -146,9 +177,7 @@ def test_every_call_is_as_the_general_way_has_it(backend, shortcut, rng, monkeyp
         return found
 
     quick = outcomes()
-    general = _registry.Route(_registry.resolve(backend), _registry._NoShortcut())
-    monkeypatch.setattr(_registry, "route", lambda name: general)
-    for (function, make), seen, wanted in zip(cases, quick, outcomes(), strict=True):
+    for (function, make), seen, wanted in zip(cases, quick, generally(outcomes), strict=True):
         x, _, out, options = make(function)
         assert seen == wanted, (function.__name__, np.shape(x), np.shape(out), options)
     taken = [
@@ -160,17 +189,49 @@ def test_every_call_is_as_the_general_way_has_it(backend, shortcut, rng, monkeyp
     assert not all(taken)
 
 
+OPTIONS = {
+    "where": {"where": np.arange(48).reshape(6, 8) % 5 > 0},
+    "temperature": {"temperature": 0.3},
+    "float64": {"dtype": np.float64},
+    "float32": {"dtype": np.dtype(np.float32)},
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64])
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
+def test_ordinary_options_take_it(shortcut, backend, generally, function, option, dtype, rng):
+    if option == "temperature" and function is fs.logsumexp:
+        pytest.skip("logsumexp has no temperature")
+    x, given = rng.normal(size=(6, 8)).astype(dtype), OPTIONS[option]
+    wanted = generally(lambda: function(x, -1, backend=backend, **given))
+    got = attempt(shortcut, function, x, -1, **given)
+    assert got.dtype == wanted.dtype
+    assert got.tobytes() == wanted.tobytes()
+    out = np.full_like(wanted, 7)
+    assert attempt(shortcut, function, x, -1, out=out, **given) is out
+    assert out.tobytes() == wanted.tobytes()
+
+
+def test_a_mask_that_the_result_overlaps_is_declined(shortcut):
+    memory = np.ones(6 * 8 * 4, np.uint8)
+    x, out = np.zeros((6, 8), np.float32), memory.view(np.float32).reshape(6, 8)
+    where = memory[:48].view(np.bool_).reshape(6, 8)
+    assert attempt(shortcut, fs.softmax, x, where=where) is not NotImplemented
+    assert attempt(shortcut, fs.softmax, x, where=where, out=out) is NotImplemented
+
+
 # What is taken and what is declined ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
-def test_ordinary_calls_take_it(shortcut, backend, function, dtype, rng):
+def test_ordinary_calls_take_it(shortcut, backend, generally, function, dtype, rng):
     for shape in [(10,), (1, 1000), (3, 4, 5), (1,), (300, 200)]:
         x = rng.normal(size=shape).astype(dtype)
         for axis in (UNSET, -1, len(shape) - 1, None):
             given = {} if axis is UNSET else {"axis": axis}
-            wanted = function(x, dtype=dtype, backend=backend, **given)  # the general way
+            wanted = generally(lambda x=x, given=given: function(x, backend=backend, **given))
             got = attempt(shortcut, function, x, axis)
             assert type(got) is type(wanted)
             assert got.tobytes() == wanted.tobytes()
@@ -186,7 +247,6 @@ def test_ordinary_calls_take_it(shortcut, backend, function, dtype, rng):
 def other_kinds(x):
     """Arrays of the same numbers that are not ordinary."""
     yield x.view(Sub)
-    yield x.astype(np.float16)
     yield x.astype(x.dtype.newbyteorder())
     yield x.astype(np.int32)
     yield x[:, ::-1]
@@ -207,11 +267,13 @@ def test_all_others_are_declined(shortcut, function, rng):
         assert attempt(shortcut, function, other) is NotImplemented, type(other)
     for axis in (0, -2, 2, 2**70, (1,), True, np.int64(1), "1", 1.0):
         assert attempt(shortcut, function, x, axis) is NotImplemented, axis
-    options = [{"dim": -1}, {"dim": None}, {"where": True}, {"dtype": np.float32}]
+    options = [{"dim": -1}, {"dim": None}, {"where": True}, {"where": np.ones(8, np.bool_)}]
+    options += [{"where": np.ones((6, 8), np.uint8)}, {"dtype": np.int32}, {"dtype": "f4"}]
     if function is fs.logsumexp:
         options += [{"b": 1.0}, {"keepdims": True}, {"keepdims": 0}, {"return_sign": True}]
     else:
-        options += [{"temperature": 2.0}, {"temperature": 1}, {"temperature": np.ones(6)}]
+        options += [{"temperature": 1e30}, {"temperature": 0.0}, {"temperature": np.nan}]
+        options += [{"temperature": 1}, {"temperature": np.ones(6)}]
     for option in options:
         assert attempt(shortcut, function, x, **option) is NotImplemented, option
     fits = np.empty(6 if function is fs.logsumexp else (6, 8), np.float32)

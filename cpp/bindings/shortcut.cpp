@@ -1,6 +1,6 @@
-// Shortcut's operations: a public function's own arguments, in the ordinary case: exact arrays of
-// float32 or float64 in C order, the last axis or all, nothing masked, scaled or converted. They
-// decline everything else (NotImplemented) for `_arrays` to treat or to refuse.
+// Shortcut's operations: a public function's own arguments, in the ordinary case: exact arrays in C
+// order, the last axis or all, at most a mask of x's shape, one temperature and a result of another
+// type. They decline everything else (NotImplemented) for `_arrays` to treat or to refuse.
 
 #include <string.h>
 
@@ -23,24 +23,68 @@ PyObject* declined() {
     return py::reinterpret_borrow<py::object>(Py_NotImplemented).release().ptr();
 }
 
-int type_number(const Array& a) { return py::detail::array_descriptor_proxy(a.descr)->type_num; }
+// A type of scores or results, and its descriptor (borrowed); none if that is null.
+struct Type {
+    Elem elem{};
+    PyObject* descr = nullptr;
 
-// An exact ndarray in C order of native float32 or float64; else null.
+    bool wide() const { return elem == Elem::f64; }
+    int64_t size() const { return elem_size[static_cast<int>(elem)]; }
+};
+
+// bfloat16 is of ml_dtypes, which numbers its types as it is imported: known by name.
+bool is_bfloat16(const PyTypeObject* scalar) {
+    const char* const dot = strrchr(scalar->tp_name, '.');
+    return strcmp(dot ? dot + 1 : scalar->tp_name, "bfloat16") == 0;
+}
+
+Type type_of(PyObject* descr) {
+    const auto* const d = py::detail::array_descriptor_proxy(descr);
+    if (d->byteorder != '=') return {};
+    switch (d->type_num) {
+        case api::NPY_FLOAT_:
+            return {Elem::f32, descr};
+        case api::NPY_DOUBLE_:
+            return {Elem::f64, descr};
+        case 23:  // NPY_HALF
+            return {Elem::f16, descr};
+        default:
+            break;
+    }
+    if (d->kind == 'V' && is_bfloat16(reinterpret_cast<PyTypeObject*>(d->typeobj)))
+        return {Elem::bf16, descr};
+    return {};
+}
+
+// The type that `dtype` names, if that is a descriptor or the scalar type of one at hand.
+Type named_type(PyObject* dtype, const Type& x, const api& numpy) {
+    if (dtype == Py_None) return x;
+    if (PyObject_TypeCheck(dtype, numpy.PyArrayDescr_Type_)) return type_of(dtype);
+    for (const int number : {api::NPY_FLOAT_, api::NPY_DOUBLE_}) {
+        PyObject* const known = numpy.PyArray_DescrFromType_(number);
+        Py_DECREF(known);  // NumPy's own types live as long as the process
+        if (py::detail::array_descriptor_proxy(known)->typeobj == dtype) return type_of(known);
+    }
+    return {};
+}
+
+// An exact ndarray in C order; else null.
 const Array* plain(PyObject* given, const api& numpy) {
     if (Py_TYPE(given) != numpy.PyArray_Type_) return nullptr;
     const Array* const a = py::detail::array_proxy(given);
-    const auto* const type = py::detail::array_descriptor_proxy(a->descr);
-    const bool fits = (type->type_num == api::NPY_FLOAT_ || type->type_num == api::NPY_DOUBLE_) &&
-                      type->byteorder == '=' && (a->flags & api::NPY_ARRAY_C_CONTIGUOUS_);
-    return fits ? a : nullptr;
+    return a->flags & api::NPY_ARRAY_C_CONTIGUOUS_ ? a : nullptr;
 }
 
+bool same_shape(const Array& a, int nd, const py::ssize_t* shape) {
+    return a.nd == nd && memcmp(a.dimensions, shape, static_cast<size_t>(nd) * sizeof *shape) == 0;
+}
+
+// The rows of x along `axis`, if that is the last one or all; else none.
 struct Rows {
     int64_t count, classes;
     int kept;  // leading dimensions that are not classes
 };
 
-// The rows of x along `axis`, if that is the last one or all; else none.
 Rows rows_of(const Array& x, PyObject* axis, bool all) {
     Rows rows{1, 1, 0};
     if (axis == Py_None)
@@ -57,69 +101,106 @@ Rows rows_of(const Array& x, PyObject* axis, bool all) {
     return x.nd ? rows : Rows{};
 }
 
-bool apart(const char* a, int64_t a_size, const char* b, int64_t b_size) {
-    return a + a_size <= b || b + b_size <= a;
+bool apart(const void* a, int64_t a_size, const void* b, int64_t b_size) {
+    const auto first = reinterpret_cast<intptr_t>(a), second = reinterpret_cast<intptr_t>(b);
+    return first + a_size <= second || second + b_size <= first;
 }
 
-// A number of x's type as a NumPy scalar, 120 ns quicker than by way of an array and its [()].
-py::object new_scalar(const Array& like, const void* number, size_t size) {
+// A float32 or float64 as a NumPy scalar, 120 ns quicker than by way of an array and its [()].
+py::object new_scalar(const Type& of, const void* number) {
     auto* const type =
-        reinterpret_cast<PyTypeObject*>(py::detail::array_descriptor_proxy(like.descr)->typeobj);
+        reinterpret_cast<PyTypeObject*>(py::detail::array_descriptor_proxy(of.descr)->typeobj);
     PyObject* const made = type->tp_alloc(type, 0);
     if (!made) throw py::error_already_set();
-    memcpy(made + 1, number, size);  // PyFloatScalarObject, PyDoubleScalarObject
+    memcpy(made + 1, number, static_cast<size_t>(of.size()));  // Py(Float|Double)ScalarObject
     return py::reinterpret_steal<py::object>(made);
 }
 
-// The result for `x`, `rows` and the caller's `out`; null if `out` is not of the ordinary kind.
+// The ordinary case of a call; it is none if `x` is null.
+struct Given {
+    const Array *x = nullptr, *where = nullptr;
+    Type in, out;
+    Rows rows{};
+    double temperature = 1;
+
+    int64_t count() const { return rows.count * rows.classes; }
+};
+
+// Whether the reduction by log2(e) / temperature keeps its digits: as `_arrays` has it.
+bool temperature_suits(double t, const Type& out) {
+    return out.wide() ? t >= 1e-270 && t <= 1e270 : t >= 1e-24 && t <= 1e24;
+}
+
+Given ordinary(PyObject* x, PyObject* axis, bool all, PyObject* where, PyObject* dtype,
+               double temperature, const api& numpy) {
+    Given g;
+    const Array* const scores = plain(x, numpy);
+    if (!scores || !(g.in = type_of(scores->descr)).descr ||
+        !(g.out = named_type(dtype, g.in, numpy)).descr)
+        return g;
+    g.rows = rows_of(*scores, axis, all);
+    g.temperature = temperature;
+    if (g.count() == 0 || !temperature_suits(temperature, g.out)) return g;
+    if (where != Py_None) {
+        g.where = plain(where, numpy);
+        if (!g.where || !same_shape(*g.where, scores->nd, scores->dimensions) ||
+            py::detail::array_descriptor_proxy(g.where->descr)->type_num != api::NPY_BOOL_)
+            return g;
+    }
+    g.x = scores;
+    return g;
+}
+
+// The result for a call and the caller's `out`; null if `out` is not of the ordinary kind.
 template <Op op>
-py::object result_for(const Array& x, const Rows& rows, PyObject* out, const api& numpy) {
-    const int nd = op == Op::logsumexp ? rows.kept : x.nd;
-    if (out == Py_None) return new_array(x.descr, nd, x.dimensions, x.data);
+py::object result_for(const Given& g, PyObject* out, const api& numpy) {
+    const int nd = op == Op::logsumexp ? g.rows.kept : g.x->nd;
+    if (out == Py_None) return new_array(g.out.descr, nd, g.x->dimensions, g.x->data);
     const Array* const y = plain(out, numpy);
-    if (!y || !(y->flags & api::NPY_ARRAY_WRITEABLE_) || y->nd != nd ||
-        type_number(*y) != type_number(x) ||
-        memcmp(y->dimensions, x.dimensions, static_cast<size_t>(nd) * sizeof *x.dimensions) != 0)
+    if (!y || !(y->flags & api::NPY_ARRAY_WRITEABLE_) || !same_shape(*y, nd, g.x->dimensions))
         return {};
-    const int64_t size = type_number(x) == api::NPY_DOUBLE_ ? 8 : 4;
-    const int64_t bytes = rows.count * rows.classes * size;
-    const bool in_place = op != Op::logsumexp && x.data == y->data;
-    if (!in_place &&
-        !apart(x.data, bytes, y->data, op == Op::logsumexp ? rows.count * size : bytes))
-        return {};
+    const Type type = type_of(y->descr);
+    if (!type.descr || type.elem != g.out.elem) return {};
+    const int64_t written = (op == Op::logsumexp ? g.rows.count : g.count()) * g.out.size();
+    const bool in_place = op != Op::logsumexp && g.x->data == y->data && g.in.elem == g.out.elem;
+    if (!in_place && !apart(g.x->data, g.count() * g.in.size(), y->data, written)) return {};
+    if (g.where && !apart(g.where->data, g.count(), y->data, written)) return {};
     return py::reinterpret_borrow<py::object>(out);
 }
 
 template <Op op>
-PyObject* over_rows(const Ordinary& self, PyObject* given, PyObject* axis, PyObject* out,
-                    PyObject* threads) {
-    const api& numpy = api::get();
-    const Array* const x = plain(given, numpy);
-    if (!x) return declined();
-    const Rows rows = rows_of(*x, axis == self.unset.ptr() ? nullptr : axis, op == Op::logsumexp);
-    if (rows.count * rows.classes == 0) return declined();
-    const bool single = op == Op::logsumexp && rows.kept == 0 && out == Py_None;
-    py::object result = single ? py::none() : result_for<op>(*x, rows, out, numpy);
+PyObject* over_rows(const Ordinary& self, const Given& g, PyObject* out, PyObject* threads,
+                    const api& numpy) {
+    constexpr bool reduces = op == Op::logsumexp;
+    const bool single = reduces && g.rows.kept == 0 && out == Py_None;
+    if (single && g.out.size() < 4) return declined();
+    py::object result = single ? py::none() : result_for<op>(g, out, numpy);
     if (!result) return declined();
 
-    constexpr double temperature = 1;
     double number;  // a single result, which becomes a scalar
-    const bool wide = type_number(*x) == api::NPY_DOUBLE_;
-    const int64_t size = wide ? 8 : 4, row = rows.classes * size;
+    const int64_t in = g.in.size(), to = g.out.size(), classes = g.rows.classes;
     Request r;
     r.op = op;
-    r.in = r.out = wide ? Elem::f64 : Elem::f32;
+    r.in = g.in.elem;
+    r.out = g.out.elem;
     r.weighted = false;
     r.num_batch = r.num_class = 1;
-    r.batch[0] = {rows.count, row, op == Op::logsumexp ? size : row, 0, 0, 0, 0};
-    r.classes[0] = {rows.classes, size, op == Op::logsumexp ? 0 : size, 0, 0, 0, 0};
+    const int64_t masked = g.where ? 1 : 0;
+    r.batch[0] = {
+        g.rows.count, classes * in, reduces ? to : classes * to, classes * masked, 0, 0, 0};
+    r.classes[0] = {classes, in, reduces ? 0 : to, masked, 0, 0, 0};
     char* const y =
         single ? reinterpret_cast<char*>(&number) : py::detail::array_proxy(result.ptr())->data;
-    r.first = {x->data, y, nullptr, reinterpret_cast<const char*>(&temperature), nullptr, nullptr};
+    r.first = {g.x->data,
+               y,
+               g.where ? g.where->data : nullptr,
+               reinterpret_cast<const char*>(&g.temperature),
+               nullptr,
+               nullptr};
     r.threads = static_cast<int>(PyLong_AsLong(threads));
     if (r.threads == -1 && PyErr_Occurred()) throw py::error_already_set();
     run_unlocked(*self.kernels, r);
-    if (single) result = new_scalar(*x, &number, static_cast<size_t>(size));
+    if (single) result = new_scalar(g.out, &number);
     return result.release().ptr();
 }
 
@@ -129,10 +210,11 @@ PyObject* elementwise(PyObject* self, PyObject* const* arguments) {
     const auto& [x, axis, dim, out, dtype, where, temperature, threads] =
         *reinterpret_cast<PyObject* const(*)[8]>(arguments);
     const Ordinary& own = Shortcut::of(self);
-    if (dim != own.unset.ptr() || dtype != Py_None || where != Py_None ||
-        !PyFloat_CheckExact(temperature) || PyFloat_AS_DOUBLE(temperature) != 1)
-        return declined();
-    return over_rows<op>(own, x, axis, out, threads);
+    if (dim != own.unset.ptr() || !PyFloat_CheckExact(temperature)) return declined();
+    const api& numpy = api::get();
+    const Given g = ordinary(x, axis == own.unset.ptr() ? nullptr : axis, false, where, dtype,
+                             PyFloat_AS_DOUBLE(temperature), numpy);
+    return g.x ? over_rows<op>(own, g, out, threads, numpy) : declined();
 }
 
 // Arguments: x, axis, dim, b, keepdims, return_sign, where, dtype, out, threads.
@@ -140,10 +222,12 @@ PyObject* logsumexp(PyObject* self, PyObject* const* arguments) {
     const auto& [x, axis, dim, b, keepdims, return_sign, where, dtype, out, threads] =
         *reinterpret_cast<PyObject* const(*)[10]>(arguments);
     const Ordinary& own = Shortcut::of(self);
-    if (dim != own.unset.ptr() || b != Py_None || keepdims != Py_False || return_sign != Py_False ||
-        where != Py_None || dtype != Py_None)
+    if (dim != own.unset.ptr() || b != Py_None || keepdims != Py_False || return_sign != Py_False)
         return declined();
-    return over_rows<Op::logsumexp>(own, x, axis, out, threads);
+    const api& numpy = api::get();
+    const Given g =
+        ordinary(x, axis == own.unset.ptr() ? nullptr : axis, true, where, dtype, 1, numpy);
+    return g.x ? over_rows<Op::logsumexp>(own, g, out, threads, numpy) : declined();
 }
 
 }  // namespace

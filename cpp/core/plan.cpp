@@ -39,8 +39,10 @@ bool follows(const Axis& outer, const Axis& inner) {
 int merge(Axis* axes, int count) {
     count = static_cast<int>(
         std::remove_if(axes, axes + count, [](const Axis& a) { return a.size == 1; }) - axes);
-    std::stable_sort(axes, axes + count,
-                     [](const Axis& a, const Axis& b) { return std::abs(a.x) > std::abs(b.x); });
+    if (count > 1)  // it allocates, which takes 40 ns
+        std::stable_sort(axes, axes + count, [](const Axis& a, const Axis& b) {
+            return std::abs(a.x) > std::abs(b.x);
+        });
     int kept = 0;
     for (int i = 0; i < count; ++i) {
         if (kept && follows(axes[kept - 1], axes[i])) {
