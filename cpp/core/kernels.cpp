@@ -27,6 +27,7 @@ namespace {
 #include "kernels/sweep.inl"
 #include "kernels/softmax.inl"
 #include "kernels/logs.inl"
+#include "kernels/logs_once.inl"
 #include "kernels/split.inl"
 #include "kernels/weighted.inl"
 #include "kernels/rows.inl"

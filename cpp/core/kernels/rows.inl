@@ -30,6 +30,9 @@ inline void each_row(const Job& job, Row row, int64_t count, const Axis& step, K
         kernel(job, row, temperature.at(row));
 }
 
+template <class T, class Sum>
+constexpr bool read_once = sizeof(T) == 4 && by_vectors<T, Sum>;
+
 template <class T, Op op, class Sum>
 void rows(const Job& job, Row row, int64_t count, const Axis& step, void* scratch) {
     const FloatMode mode;
@@ -37,8 +40,13 @@ void rows(const Job& job, Row row, int64_t count, const Axis& step, void* scratc
     if (job.num_classes == 1) return each_row<T>(job, row, count, step, single_class_row<T, op>);
     if constexpr (op == Op::softmax)
         softmax_rows<T, Sum>(job, row, count, step, static_cast<T*>(scratch));
+    else if constexpr (op == Op::log_softmax && read_once<T, Sum>)
+        log_softmax_rows(job, row, count, step);
     else if constexpr (op == Op::log_softmax)
         each_row<T>(job, row, count, step, log_softmax_row<T, Sum>);
+    else if constexpr (read_once<T, Sum>)
+        logsumexp_rows(job, row, count, step);
     else
         each_row<T>(job, row, count, step, logsumexp_row<T, Sum>);
+    if (op == Op::log_softmax && job.streaming) stream_end();
 }

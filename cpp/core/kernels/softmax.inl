@@ -96,6 +96,15 @@ inline bool in_range(const Total& sum) {
     return sum.high <= Limits<T>::overflow && sum.high >= 1;
 }
 
+// The sum that `attempt` gives under a guessed shift, or else under the row's own; false if that is
+// not finite or nothing.
+template <class T, class Attempt>
+inline bool sum_under_shift(Source<T>& x, const Scale<T>& c, bool guess, Shift<T>& s, Total& sum,
+                            Attempt attempt) {
+    if (guess && shift_for(guessed_max(x, c), c, s) && in_range<T>(sum = attempt())) return true;
+    return is_finite(shift_exactly(x, c, s)) && (sum = attempt()).high > 0;
+}
+
 // A row's sum from those of its pieces, in their order.
 template <class T>
 struct Folded {
@@ -234,27 +243,20 @@ inline void softmax_rows(const Job& job, Row row, int64_t count, const Axis& ste
                      : job.scratch_len           ? scratch + (defer ? i % 2 * job.scratch_len : 0)
                                                  : nullptr;
         Shift<T> s;
-        Total sum{0, 0};
+        Total sum;
         // In place the row cannot be read again: no guess.
-        const bool guess = !(job.in_place && e == y) && shift_for(guessed_max(x, c), c, s);
-        const auto attempt = [&] {
-            if (!pending.e)
-                sum = sweep_row(x, e, s, Sum{}, NothingPending{});
-            else if (streaming)
-                sum = sweep_row(x, e, s, Sum{}, PendingStream<T>(pending, job.num_classes));
-            else
-                sum = sweep_row(x, e, s, Sum{}, pending);
+        const bool guess = !(job.in_place && e == y);
+        const bool defined = sum_under_shift(x, c, guess, s, sum, [&] {
+            const Pending<T> other = pending;
             pending.e = nullptr;
-        };
-        if (guess) attempt();
-        if (!in_range<T>(sum)) {
-            const T top = shift_exactly(x, c, s);
-            if (is_finite(top)) attempt();
-            if (!is_finite(top) || !(sum.high > 0)) {
-                pending.finish(job.num_classes);
-                fill<T>(job, row, row_is_absent(job, row) ? 0 : NAN, 0);
-                continue;
-            }
+            if (!other.e) return sweep_row(x, e, s, Sum{}, NothingPending{});
+            return streaming ? sweep_row(x, e, s, Sum{}, PendingStream<T>(other, job.num_classes))
+                             : sweep_row(x, e, s, Sum{}, other);
+        });
+        if (!defined) {
+            pending.finish(job.num_classes);
+            fill<T>(job, row, row_is_absent(job, row) ? 0 : NAN, 0);
+            continue;
         }
         const Inverse<T> by = inverse(sum, T());
         if (defer)

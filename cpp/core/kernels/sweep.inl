@@ -40,9 +40,9 @@ struct Alone {
 template <class T, class In>
 struct Maximum {
     In x;
-    Vec<T>& top;
-    FASTSOFTMAX_INLINE void vector(int i) const { top = larger(top, x.get(i)); }
-    void part(int i, int n) const { top = larger(top, x.part(i, n)); }
+    Vec<T> top;
+    FASTSOFTMAX_INLINE void vector(int i) { top = larger(top, x.get(i)); }
+    void part(int i, int n) { top = larger(top, x.part(i, n)); }
 };
 
 // ... or, for another row, the quotients of exponentials: their stores hide behind the arithmetic
@@ -75,9 +75,10 @@ struct StreamedQuotients {
     void part(int64_t i, int) const { vector(i); }
 };
 
-// Exponentials, stored to `e` if Store, added to `sum` in groups of G vectors.
+// Exponentials, stored to `e` if Store, added to `sum` in groups of G vectors. Returns what
+// `beside` has become.
 template <bool Store, int G, class T, class In, class Beside>
-inline void sweep(In x, T* e, int n, const Shift<T>& shift, BlockSum<T>& sum, Beside beside) {
+inline Beside sweep(In x, T* e, int n, const Shift<T>& shift, BlockSum<T>& sum, Beside beside) {
     constexpr int L = Vec<T>::lanes;
     const Shift<T> s = shift;  // a copy that stores to `e` cannot alias
     BlockSum<T> local = sum;
@@ -108,6 +109,7 @@ inline void sweep(In x, T* e, int n, const Shift<T>& shift, BlockSum<T>& sum, Be
         local.add(tree(part));
     }
     sum = local;
+    return beside;
 }
 
 // Exponentials and nothing else.

@@ -109,11 +109,10 @@ inline VecD at_most(VecD x, VecD high) { return {_mm256_min_pd(high.v, x.v)}; }
 inline VecF larger(VecF top, VecF x) { return {_mm256_max_ps(x.v, top.v)}; }
 inline VecD larger(VecD top, VecD x) { return {_mm256_max_pd(x.v, top.v)}; }
 
-inline bool any_greater(VecF a, VecF b) {
-    return _mm256_movemask_ps(_mm256_cmp_ps(a.v, b.v, _CMP_GT_OQ)) != 0;
-}
-inline bool any_greater(VecD a, VecD b) {
-    return _mm256_movemask_pd(_mm256_cmp_pd(a.v, b.v, _CMP_GT_OQ)) != 0;
+inline int first_equal(VecF a, VecF b) {
+    return __builtin_ctz(
+        static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(a.v, b.v, _CMP_EQ_OQ))) |
+        1u << VecF::lanes);
 }
 inline bool all_at_most(VecF a, VecF b) {
     return _mm256_movemask_ps(_mm256_cmp_ps(a.v, b.v, _CMP_NLE_UQ)) == 0;

@@ -101,8 +101,10 @@ inline VecD at_most(VecD x, VecD high) { return {_mm512_min_pd(high.v, x.v)}; }
 inline VecF larger(VecF top, VecF x) { return {_mm512_max_ps(x.v, top.v)}; }
 inline VecD larger(VecD top, VecD x) { return {_mm512_max_pd(x.v, top.v)}; }
 
-inline bool any_greater(VecF a, VecF b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ) != 0; }
-inline bool any_greater(VecD a, VecD b) { return _mm512_cmp_pd_mask(a.v, b.v, _CMP_GT_OQ) != 0; }
+// The first lane in which they are equal; `lanes` if there is none.
+inline int first_equal(VecF a, VecF b) {
+    return __builtin_ctz(_mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ) | 1u << VecF::lanes);
+}
 // False if any is NaN.
 inline bool all_at_most(VecF a, VecF b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_NLE_UQ) == 0; }
 inline bool all_at_most(VecD a, VecD b) { return _mm512_cmp_pd_mask(a.v, b.v, _CMP_NLE_UQ) == 0; }

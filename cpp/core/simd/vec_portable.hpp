@@ -128,8 +128,10 @@ inline bool any(Mask m) {
     return (half[0] | half[1]) != 0;
 }
 template <class T>
-inline bool any_greater(Vec<T> a, Vec<T> b) {
-    return any(a.v > b.v);
+inline int first_equal(Vec<T> a, Vec<T> b) {
+    int i = 0;
+    while (i < Vec<T>::lanes && a.v[i] != b.v[i]) ++i;
+    return i;
 }
 template <class T>
 inline bool all_at_most(Vec<T> a, Vec<T> b) {

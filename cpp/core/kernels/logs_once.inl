@@ -1,0 +1,193 @@
+// log_softmax and logsumexp of contiguous float32 rows, which need one reading for their sum:
+// float64 has digits to spare for the arithmetic of a row. The logarithms of as many rows as
+// float64 has lanes are taken together. Rows that this does not serve to all digits go to logs.inl.
+
+constexpr int rows_of_logs = Vec<double>::lanes;
+constexpr double log_2 = 0x1.62e42fefa39efp-1;
+
+// Of a number of the size that a sum in range allows.
+inline double power_of_two(double n) {
+    const uint64_t bits = static_cast<uint64_t>(static_cast<int64_t>(n) + 1023) << 52;
+    double power;
+    memcpy(&power, &bits, sizeof power);
+    return power;
+}
+
+// What is subtracted from x * c in the exponents of a row's terms.
+inline double shift_of(const Shift<float>& s) {
+    return static_cast<double>(magic<float> - first_lane(s.magic_less_shift));
+}
+
+// logsumexp
+// ----------------------------------------------------------------------------------------
+
+// The sum errs by 2.9 units of 2^-24: 1.2 ULP of a result that is 2 or more away from 0, or from a
+// maximum that is; elsewhere up to 2.3.
+inline bool tells_apart(Source<float>& x, double lse) {
+    if (magnitude(lse) >= 2) return true;
+    const double top = static_cast<double>(row_max(x));
+    return magnitude(top) >= 2 || lse - top >= 2;
+}
+
+inline void logsumexp_rows(const Job& job, Row row, int64_t count, const Axis& step) {
+    Temperature<float> temperature(row);
+    for (int64_t done = 0; done < count; done += rows_of_logs) {
+        Row rows[rows_of_logs];
+        double sums[rows_of_logs] = {}, lse[rows_of_logs] = {};
+        const int64_t n = count - done < rows_of_logs ? count - done : rows_of_logs;
+        for (int64_t i = 0; i < n; ++i, advance(row, step, 1)) {
+            rows[i] = row;
+            Source<float> x(job, row);
+            Shift<float> s;
+            Total sum;
+            const bool defined = sum_under_shift(x, temperature.at(row), true, s, sum, [&] {
+                return sweep_row(x, static_cast<float*>(nullptr), s, BlockSum<float>{},
+                                 NothingPending{});
+            });
+            sums[i] = defined ? sum.high * (1 / Exp2<float>::factor) : NAN;
+            lse[i] = static_cast<double>(x.offset) + shift_of(s) * log_2;
+        }
+        store(lse, load(lse) + log(load(sums)));
+        for (int64_t i = 0; i < n; ++i) {
+            Source<float> x(job, rows[i]);
+            if (lse[i] == lse[i] && tells_apart(x, lse[i]))
+                put_logsumexp<float>(job, rows[i], lse[i]);
+            else
+                logsumexp_row<float, BlockSum<float>>(job, rows[i], temperature.at(rows[i]));
+        }
+    }
+}
+
+// log_softmax
+// --------------------------------------------------------------------------------------
+
+constexpr int pair = 2;  // vectors of terms added in float32; of 4: 1.5 times as large an error
+
+// The sum of a row, and its maximum.
+inline Total sweep_for_max(Source<float>& x, const Shift<float>& s, float& max) {
+    Vec<float> top = Vec<float>::all(-HUGE_VALF);
+    Folded<float> folded;
+    for (int64_t k0 = 0, K = x.job.num_classes; k0 < K; k0 += piece) {
+        BlockSum<float> sum;
+        x.visit(k0, K - k0 < piece ? K - k0 : piece, [&](int64_t, int n, auto in) {
+            const Maximum<float, decltype(in)> sofar{in, top};
+            top = sweep<false, pair>(in, static_cast<float*>(nullptr), n, s, sum, sofar).top;
+        });
+        folded.add(sum.total());
+    }
+    max = largest_lane(top);
+    return folded.total();
+}
+
+// The first class that has the maximum.
+inline int64_t class_of(Source<float>& x, float max) {
+    constexpr int L = Vec<float>::lanes;
+    const Vec<float> top = Vec<float>::all(max);
+    const int64_t K = x.job.num_classes;
+    int64_t found = K;
+    for (int64_t k0 = 0; k0 < K && found == K; k0 += block) {
+        x.visit(k0, K - k0 < block ? K - k0 : block, [&](int64_t, int n, auto in) {
+            for (int i = 0; i < n; i += L) {
+                const int lane = first_equal(n - i < L ? in.part(i, n - i) : in.get(i), top);
+                if (lane < L) {
+                    found = k0 + i + lane;
+                    return;
+                }
+            }
+        });
+    }
+    return found;
+}
+
+inline double term_of(Source<float>& x, int64_t k, const Shift<float>& s) {
+    float term = 0;
+    x.visit(k, 1,
+            [&](int64_t, int, auto in) { term = first_lane(exp2_shifted(in.part(0, 1), s)); });
+    return static_cast<double>(term);
+}
+
+// The terms of a row but for that of its maximum: float64 keeps them beside it, but for the one
+// that was added to it in float32.
+inline double without_max(Source<float>& x, const Shift<float>& s, double sum, float max) {
+    const int64_t k = class_of(x, max), beside = k ^ Vec<float>::lanes;
+    const double own = term_of(x, k, s);
+    const double other = beside < x.job.num_classes ? term_of(x, beside, s) : 0;
+    const double both = static_cast<double>(static_cast<float>(own) + static_cast<float>(other));
+    return (sum - both) + other;
+}
+
+// Below this share of the maximum's term the others' sum has lost digits that a result near 0
+// shows: 1024 float64 additions to one lane err by 2^-48 or so.
+constexpr double least_rest = 0x1p-22;
+
+// 2^x, for |x| <= 1.
+inline Vec<double> power_of_two(Vec<double> x) {
+    const auto all = [](double a) { return Vec<double>::all(a); };
+    const Shift<double> none(Scale<double>(1), all(Limits<double>::bias));
+    return exp2_shifted(x * all(log_2), none) * all(1 / Exp2<double>::factor);
+}
+
+// log(sum(exp((x - max) / T))) of several rows, each as log(own + rest 2^power).
+struct LogSums {
+    float max[rows_of_logs];
+    double own[rows_of_logs] = {};   // 1 where the maximum's term is left out of `rest`
+    double rest[rows_of_logs] = {};  // NaN if this does not serve
+    double power[rows_of_logs] = {};
+
+    void find(int64_t i, Source<float>& x, const Scale<float>& c) {
+        Shift<float> s;
+        float top = 0;
+        Total sum;
+        const bool defined =
+            sum_under_shift(x, c, true, s, sum, [&] { return sweep_for_max(x, s, top); });
+        max[i] = x.shifted ? x.offset : top;
+        rest[i] = NAN;
+        if (!defined) return;
+        const Vec<float> tops = Vec<float>::all(top);
+        const double term = static_cast<double>(first_lane(exp2_shifted(tops, s)));
+        const bool dominates = sum.value() < 3 * term;
+        const double terms = dominates ? without_max(x, s, sum.value(), top) : sum.value();
+        if (terms < least_rest * term) return;
+        // `terms` are in units of 2^(shift - n - r) of the maximum's, which is 2^(n + r).
+        const double n = static_cast<double>(first_lane(nearest(tops, c)));
+        const double r =
+            static_cast<double>(top) * (static_cast<double>(c.c_hi) + static_cast<double>(c.c_lo)) -
+            n;
+        own[i] = dominates ? 1 : 0;
+        rest[i] = terms * power_of_two(shift_of(s) - n) * (1 / Exp2<float>::factor);
+        power[i] = -r;
+    }
+
+    // Into `rest`.
+    void take_logs() {
+        const Vec<double> sums = load(rest) * power_of_two(load(power));
+        store(rest, log_of_one_and(load(own) - Vec<double>::all(1), sums));
+    }
+};
+
+inline void log_softmax_rows(const Job& job, Row row, int64_t count, const Axis& step) {
+    // Of rows that stay in the cache near by until they are read again.
+    const int64_t together = job.num_classes <= 4096 ? rows_of_logs : 1;
+    Temperature<float> temperature(row);
+    for (int64_t done = 0; done < count; done += together) {
+        Row rows[rows_of_logs];
+        LogSums found;
+        const int64_t n = count - done < together ? count - done : together;
+        for (int64_t i = 0; i < n; ++i, advance(row, step, 1)) {
+            rows[i] = row;
+            Source<float> x(job, row);
+            found.find(i, x, temperature.at(row));
+        }
+        found.take_logs();
+        for (int64_t i = 0; i < n; ++i) {
+            const Scale<float>& c = temperature.at(rows[i]);
+            if (!(found.rest[i] >= 0)) {
+                log_softmax_row<float, BlockSum<float>>(job, rows[i], c);
+                continue;
+            }
+            const auto log_sum = Vec<float>::all(static_cast<float>(found.rest[i]));
+            put_log_probabilities(job, rows[i],
+                                  LogProbability<float>(c, Vec<float>::all(found.max[i]), log_sum));
+        }
+    }
+}
