@@ -14,28 +14,35 @@ struct Temperature {
     }
 };
 
-// Scores of opposite sign.
+// How far scores are below a number, 0 where that is `absent` or more.
 template <class T, class In>
-struct Negated {
+struct Gap {
     In x;
-    Vec<T> get(int i) const { return Vec<T>::all(0) - x.get(i); }
-    Vec<T> part(int i, int n) const { return Vec<T>::all(0) - x.part(i, n); }
+    Vec<T> top, absent;
+    Vec<T> of(Vec<T> v) const {
+        const Vec<T> gap = at_most(top - v, absent);
+        return zero_where_equal(gap, gap, absent);
+    }
+    Vec<T> get(int i) const { return of(x.get(i)); }
+    Vec<T> part(int i, int n) const { return of(x.part(i, n)); }
 };
 
 // A maximum to shift by, nearly always close enough: that of the first 64 classes, or of a
 // sixteenth of a longer row up to one block. NaN, which suits nothing, where they are so far apart
 // (2^190) that the row may well hold a much larger one: then to look for it first takes a tenth
-// longer, to find out afterwards takes twice as long.
+// longer, to find out afterwards takes twice as long. Scores beyond 2^4096 say nothing of that:
+// they stand for absent classes, like -inf.
 template <class T>
 inline T guessed_max(Source<T>& x, const Scale<T>& c) {
     const int64_t K = x.job.num_classes, sixteenth = K / 16 / 64 * 64;
     const int64_t n = K < 64 ? K : sixteenth < 64 ? 64 : sixteenth < block ? sixteenth : block;
-    T top = -HUGE_VAL, low = 0;
+    T top = -HUGE_VAL, gap = 0;
     x.visit(0, n, [&](int64_t, int count, auto in) {
         top = largest_lane(max_of<T>(in, count));
-        if (K >= 64) low = -largest_lane(max_of<T>(Negated<T, decltype(in)>{in}, count));
+        const Gap<T, decltype(in)> below{in, Vec<T>::all(top), Vec<T>::all(4096 * c.c_inverse)};
+        if (K >= 64) gap = largest_lane(max_of<T>(below, count));
     });
-    return K < 64 || (top - low) * c.c_hi <= 190 ? top : T(NAN);
+    return gap * c.c_hi <= 190 ? top : T(NAN);
 }
 
 template <class T>

@@ -167,10 +167,12 @@ struct Masked {
         return load_where(p + i, present + i, T(-HUGE_VAL));
     }
     Vec<T> part(int i, int n) const {
+        // Without a branch on the mask, which is not foreseen.
         T x[Vec<T>::lanes];
-        for (int j = 0; j < Vec<T>::lanes; ++j)
-            x[j] = j < n && present[i + j] ? p[i + j] : T(-HUGE_VAL);
-        return load(x);
+        char here[Vec<T>::lanes];
+        store(x, load_part(p + i, n, T(-HUGE_VAL)));
+        for (int j = 0; j < Vec<T>::lanes; ++j) here[j] = j < n ? present[i + j] : 0;
+        return load_where(x, here, T(-HUGE_VAL));
     }
 };
 
