@@ -6,8 +6,6 @@ Reports only; the decisions are made in `_registry` and `_threads`.
 from __future__ import annotations
 
 import platform
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +27,8 @@ def _attempt(question: Any) -> Any:
 def _cpu() -> str:
     """The processor's own name where Linux tells it, else what Python knows."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as opened:
+            lines = opened.read().splitlines()
     except OSError:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -101,4 +100,4 @@ def show_config() -> None:
         "backends",
         *(f"  {name:14}{why or 'usable'}" for name, why in found["backends"].items()),
     ]
-    sys.stdout.write("\n".join(lines) + "\n")
+    print("\n".join(lines))

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from os.path import join
 
-_ROOT, _ME = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+_ROOT, _ME = "/sys/fs/cgroup", "/proc/self/cgroup"
 
 
 def affinity() -> int:
@@ -19,33 +19,36 @@ def affinity() -> int:
     return os.cpu_count() or 1
 
 
-def _groups(controller: str, root: Path, me: Path) -> Iterator[tuple[Path, bool]]:
+# Not pathlib, which takes as long to import as all else here together.
+def _text(file: str) -> str:
+    with open(file, encoding="utf-8") as opened:
+        return opened.read()
+
+
+def _groups(controller: str, root: str, me: str) -> Iterator[tuple[str, bool]]:
     """Folders of this process's group and all above it, each with whether it is of cgroup v2."""
     try:
-        lines = me.read_text().splitlines()
+        lines = _text(me).splitlines()
     except OSError:
         return
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
-        base = root / controllers if controllers else root
-        group = base / path.strip("/")
-        for folder in (group, *group.parents):
-            yield folder, not controllers
-            if folder == base:
-                break
+        names = [name for name in path.split("/") if name]
+        for depth in range(len(names), -1, -1):
+            yield join(root, controllers, *names[:depth]), not controllers
 
 
-def _numbers(*files: Path) -> list[int] | None:
+def _numbers(*files: str) -> list[int] | None:
     """The numbers in those files; None if one is missing or says something else, such as "max"."""
     try:
-        return [int(word) for file in files for word in file.read_text().split()]
+        return [int(word) for file in files for word in _text(file).split()]
     except (OSError, ValueError):
         return None
 
 
-def cpu_quota(root: Path = _ROOT, me: Path = _ME) -> float | None:
+def cpu_quota(root: str = _ROOT, me: str = _ME) -> float | None:
     """Processors' worth of time that the control groups grant, None without a limit.
 
     Reads cgroup v2's `cpu.max` from the process's own group up to the root, and v1's
@@ -54,13 +57,13 @@ def cpu_quota(root: Path = _ROOT, me: Path = _ME) -> float | None:
     grants = []
     for folder, unified in _groups("cpu", root, me):
         names = ("cpu.max",) if unified else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-        match _numbers(*(folder / name for name in names)):
+        match _numbers(*(join(folder, name) for name in names)):
             case [quota, period] if quota > 0 and period > 0:
                 grants.append(quota / period)
     return min(grants, default=None)
 
 
-def memory(root: Path = _ROOT, me: Path = _ME) -> int | None:
+def memory(root: str = _ROOT, me: str = _ME) -> int | None:
     """Bytes of memory that this process may fill: the machine's, or what control groups grant.
 
     Reads cgroup v2's `memory.max` and v1's `memory.limit_in_bytes`, which count what the process
@@ -70,7 +73,7 @@ def memory(root: Path = _ROOT, me: Path = _ME) -> int | None:
     if {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= set(getattr(os, "sysconf_names", ())):
         found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     for folder, unified in _groups("memory", root, me):
-        match _numbers(folder / ("memory.max" if unified else "memory.limit_in_bytes")):
+        match _numbers(join(folder, "memory.max" if unified else "memory.limit_in_bytes")):
             case [limit]:
                 found.append(limit)
     return min((bytes_ for bytes_ in found if bytes_ > 0), default=None)

@@ -9,10 +9,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 # Imported before `backends` below is bound: a first import later would put the folder of that name
 # in the function's place in the package.
@@ -45,8 +44,7 @@ class _Module(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """Where a call goes: to the shortcut first, to the backend with what that declines."""
 
     backend: Backend

@@ -137,6 +137,21 @@ def _reference(name, x, axis, where, temperature, dtype):
         return _truth.Truth(values, unit, gap, flushed, _truth.Bound(0))
 
 
+@pytest.fixture
+def control_groups(tmp_path):
+    """Lay out files as the kernel does; the root of the groups and the process's own entry."""
+
+    def lay_out(me, files):
+        for place, text in files.items():
+            path = tmp_path / "sys" / place
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        (tmp_path / "me").write_text(me)
+        return str(tmp_path / "sys"), str(tmp_path / "me")
+
+    return lay_out
+
+
 @pytest.fixture(scope="session")
 def reference():
     """The tests' own truth, for any axes, masks and temperatures; see `test_accuracy`."""

@@ -179,26 +179,21 @@ def test_clear_cache_gives_memory_back_and_leaves_results_alone(run_python):
     run_python(code)
 
 
-def test_memory_that_control_groups_grant(tmp_path):
-    def memory(me, **files):
-        for place, text in files.items():
-            path = tmp_path / "sys" / place.replace("__", "/")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        (tmp_path / "me").write_text(me)
-        return _machine.memory(tmp_path / "sys", tmp_path / "me")
+def test_memory_that_control_groups_grant(control_groups):
+    def memory(me, files):
+        return _machine.memory(*control_groups(me, files))
 
-    whole = memory("")
+    whole = memory("", {})
     assert whole is None or whole > 1 << 28
-    assert memory("0::/a\n", **{"a__memory.max": "max\n"}) == whole
-    assert memory("0::/a\n", **{"a__memory.max": "1048576\n"}) == MEGA
-    assert memory("0::/a/b\n", **{"a__b__memory.max": "max\n"}) == MEGA
-    assert memory("4:memory:/x\n", **{"memory__x__memory.limit_in_bytes": "4096\n"}) == 4096
-    assert memory("4:memory:/y\n", **{"memory__y__memory.limit_in_bytes": f"{2**63 - 4096}"}) in (
+    assert memory("0::/a\n", {"a/memory.max": "max\n"}) == whole
+    assert memory("0::/a\n", {"a/memory.max": "1048576\n"}) == MEGA
+    assert memory("0::/a/b\n", {"a/b/memory.max": "max\n"}) == MEGA
+    assert memory("4:memory:/x\n", {"memory/x/memory.limit_in_bytes": "4096\n"}) == 4096
+    assert memory("4:memory:/y\n", {"memory/y/memory.limit_in_bytes": f"{2**63 - 4096}"}) in (
         whole,
         2**63 - 4096,
     )
-    assert memory("4:cpu:/x\n") == whole
+    assert memory("4:cpu:/x\n", {}) == whole
 
 
 # Nobody sees what was there before ----------------------------------------------------------------

@@ -117,24 +117,6 @@ def test_affinity_is_the_default(run_python):
 # cgroup quotas ------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def cgroup(tmp_path):
-    """Lay out fake cgroup files; the quota that is read from them."""
-
-    def quota(me, **files):
-        for place, text in files.items():
-            path = tmp_path / "sys" / place.replace("__", "/")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        (tmp_path / "me").write_text(me)
-        return cpu_quota(tmp_path / "sys", tmp_path / "me")
-
-    def named(me, files):
-        return quota(me, **{place.replace("/", "__"): text for place, text in files.items()})
-
-    return named
-
-
 @pytest.mark.parametrize(
     ("me", "files", "wanted"),
     [
@@ -158,12 +140,12 @@ def cgroup(tmp_path):
         ),
     ],
 )
-def test_cpu_quota(cgroup, me, files, wanted):
-    assert cgroup(me, files) == wanted
+def test_cpu_quota(control_groups, me, files, wanted):
+    assert cpu_quota(*control_groups(me, files)) == wanted
 
 
 def test_without_cgroups(tmp_path):
-    assert cpu_quota(tmp_path, tmp_path / "absent") is None
+    assert cpu_quota(str(tmp_path), str(tmp_path / "absent")) is None
 
 
 def test_threadpoolctl_limits_are_respected(backend, run_python):
