@@ -332,6 +332,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _replace_closed_streams() -> None:
+    # Python has None for a stream that was closed before it started; what goes there is lost.
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
@@ -346,6 +354,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0; 1 if a check failed; 2 for wrong arguments (raised as `SystemExit`, as
         argparse does); 130 after Ctrl-C.
     """
+    _replace_closed_streams()
     parser = _parser()
     arguments = parser.parse_args(argv)
     run: Callable[[argparse.Namespace], int] = arguments.run

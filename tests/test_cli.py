@@ -119,6 +119,20 @@ def test_a_reader_that_leaves_early_is_no_error_message():
     assert said == ""
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["info"],
+        ["bench", "--batch", "1", "--classes", "2", "--backend", "numpy", "--seconds", "0"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_closed_streams_are_no_error(arguments):
+    command = [sys.executable, "-c", AS_MODULE, *arguments]
+    child = subprocess.run(["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *command], check=False)
+    assert child.returncode == 0
+
+
 def test_the_command_line_imports_no_optional_library(run_python):
     found = run_python(
         """
