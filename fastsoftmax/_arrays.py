@@ -50,7 +50,7 @@ def _from_torch(x: Any) -> Array:
     if x.requires_grad:
         raise TypeError(
             "x is a torch tensor that requires grad; NumPy functions cannot follow gradients: "
-            "pass x.detach(), or use fastsoftmax.torch"
+            "pass x.detach()"
         )
     if x.device.type != "cpu":
         raise TypeError(f"x is a torch tensor on device {x.device}; move it with x.cpu()")
