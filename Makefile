@@ -48,11 +48,11 @@ $(BIN)/python:
 
 # Re-run only when a source changed; CMake keeps its objects in build/.
 $(VENV)/bench.stamp: $(SOURCES) | $(BIN)/python
-	CXX=$(CXX) $(BIN)/python -m pip install --quiet '.[bench]'
+	CXX="$(CXX)" $(BIN)/python -m pip install --quiet '.[bench]'
 	touch $@
 
 $(VENV)/dev.stamp: $(SOURCES) | $(BIN)/python
-	CXX=$(CXX) $(BIN)/python -m pip install --quiet --config-settings=cmake.define.FASTSOFTMAX_WERROR=ON '.[dev]'
+	CXX="$(CXX)" $(BIN)/python -m pip install --quiet --config-settings=cmake.define.FASTSOFTMAX_WERROR=ON '.[dev]'
 	touch $@
 
 clean:
