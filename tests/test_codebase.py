@@ -238,6 +238,23 @@ def test_what_is_missing_gets_one_sentence(tmp_path, target, variable):
     assert not venv.exists()
 
 
+# Documents ----------------------------------------------------------------------------------------
+
+DOCUMENTS = sorted(
+    [*(path.name for path in ROOT.glob("*.md")), "Makefile", "CMakeLists.txt", "pyproject.toml"]
+    + [name for folder in ("docs", "cpp", "benchmarks") for name in files(folder, ".md")]
+)
+
+
+SHARED = [path for path in PYTHON if re.fullmatch(r"fastsoftmax/_[a-z]\w*\.py", path)]
+
+
+@pytest.mark.parametrize("path", SHARED + files("cpp/core/kernels", ".inl"))
+def test_every_shared_module_and_kernel_has_its_place_in_the_architecture(path):
+    place = re.compile(rf"`(fastsoftmax/)?{Path(path).stem}(\.py)?`")
+    assert place.search((ROOT / "docs" / "architecture.md").read_text())
+
+
 # Every file ---------------------------------------------------------------------------------------
 
 
@@ -259,7 +276,7 @@ def test_files_stay_short_enough_to_read(path):
     assert len((ROOT / path).read_text().splitlines()) < 1000
 
 
-@pytest.mark.parametrize("path", PYTHON + NATIVE + EXAMPLES)
+@pytest.mark.parametrize("path", PYTHON + NATIVE + EXAMPLES + DOCUMENTS)
 def test_files_speak_of_the_code_not_of_its_making(path):
     text = (ROOT / path).read_text()
     assert not re.search(r"(?i)\b(issue|ticket|step|phase|milestone)\s*#?\d+\b|\bTODO\b", text)

@@ -18,8 +18,7 @@ inline double shift_of(const Shift<float>& s) {
     return static_cast<double>(magic<float> - first_lane(s.magic_less_shift));
 }
 
-// logsumexp
-// ----------------------------------------------------------------------------------------
+// logsumexp ---------------------------------------------------------------------------------------
 
 // The sum errs by 2.9 units of 2^-24: 1.2 ULP of a result that is 2 or more away from 0, or from a
 // maximum that is; elsewhere up to 2.3.
@@ -58,8 +57,7 @@ inline void logsumexp_rows(const Job& job, Row row, int64_t count, const Axis& s
     }
 }
 
-// log_softmax
-// --------------------------------------------------------------------------------------
+// log_softmax -------------------------------------------------------------------------------------
 
 constexpr int pair = 2;  // vectors of terms added in float32; of 4: 1.5 times as large an error
 
