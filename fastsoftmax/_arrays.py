@@ -186,7 +186,7 @@ def _temperature(
     lowest, highest = _TEMPERATURES[compute_dtype(dtype).char]
     bad = ~((values >= lowest) & (values <= highest))
     if bad.any():
-        first = values[bad].flat[0]
+        first = float(values[bad].flat[0])
         raise ValueError(
             f"temperature must be finite and positive, from {lowest:g} to {highest:g} for "
             f"{compute_dtype(dtype)}, not {first!r}"
