@@ -2,10 +2,11 @@
 // Nothing here knows rows, strides or threads.
 //
 // x itself is reduced, never x - max, whose rounding costs the peers up to 90 ULP: with
-// c = log2(e) / T as c_hi + c_lo, n = x * c rounded to a multiple of 2^-bits and r = x * c - n, the
-// result is 2^r * 2^(n - shift), and the integer shift does not round. Any shift gives the same
-// digits. Where an instruction looks up a table of 2^bits entries, they are the fractional part of
-// n; elsewhere bits = 0 and the polynomial is longer.
+// c = log2(e) / T, n = x * c rounded to a multiple of 2^-bits and r what is left, the result is
+// 2^(n - shift) times a polynomial in r, and the integer shift does not round. Any shift gives the
+// same digits. Where an instruction looks up a table of 2^bits entries, they are the fractional part
+// of n; elsewhere bits = 0 and the polynomial is longer. How r is found depends on whether the
+// machine has a fused multiply-add: see Reduction.
 
 // What the two compute types differ in.
 template <class T>
@@ -16,7 +17,8 @@ struct Limits<float> {
     static constexpr float bias = scale_saturates ? 24 : 40;  // see Shift
     static constexpr float lowest = scale_saturates ? -190 : -124;
     static constexpr float highest = 126;
-    static constexpr float reach = 0x1p16f;     // largest |x * c| whose reduction keeps its digits
+    // Largest |x * c| whose reduction keeps its digits.
+    static constexpr float reach = fuses ? 0x1p16f : 0x1p12f;
     static constexpr double overflow = 0x1p76;  // largest sum whose inverse has all its digits
     static constexpr float most_negative = -0x1.fffffep127f;
 };
@@ -31,18 +33,29 @@ struct Limits<double> {
     static constexpr double most_negative = -0x1.fffffffffffffp1023;
 };
 
-// From cpp/tools/fit_exp2.py. `slope` is (2^r - 1) / r on |r| <= 2^-bits / 2, highest degree first.
+// From cpp/tools/fit_exp2.py, highest degree first. `slope` is (2^r - 1) / r on |r| <= 2^-bits / 2;
+// `curve`, without fused multiply-add, is (e^r - 1 - r) / r^2 on |r| <= log(2) / 2.
 // `table` is factor * 2^(i / 2^bits): the factor, common to all exponentials of a row, makes the
 // entries as good as numbers of 4 (float32, 16 entries: 2) bits more, at no instruction.
 // Largest relative errors before the evaluation rounds, of polynomial and table:
-template <class T, int bits>
+template <class T, int bits, bool fused = true>
 struct Series;
 
 template <>
-struct Series<float, 0> {  // 3.58e-9
-    static constexpr float slope[] = {0x1.3f906cp-13f, 0x1.5f0a66p-10f, 0x1.3b30b0p-7f,
-                                      0x1.c6af78p-5f,  0x1.ebfbd8p-3f,  0x1.62e430p-1f};
+struct Series<float, 0, false> {  // 3.7e-9
+    static constexpr float curve[] = {0x1.68532cp-10f, 0x1.123bccp-7f, 0x1.555b96p-5f,
+                                      0x1.55548ep-3f, 0x1.fffff8p-2f};
     static constexpr float table[] = {1};
+    static constexpr double factor = 1, factor_low = 0;
+};
+
+template <>
+struct Series<double, 0, false> {  // 4.1e-18
+    static constexpr double curve[] = {
+        0x1.add741be6cfcap-26, 0x1.28af3b651cd0bp-22, 0x1.71deec77b25ddp-19, 0x1.a01997cd32dd4p-16,
+        0x1.a01a014493a95p-13, 0x1.6c16c18529f74p-10, 0x1.1111111122b4fp-7,  0x1.55555555502a6p-5,
+        0x1.555555555550fp-3,  0x1.000000000000bp-1};
+    static constexpr double table[] = {1};
     static constexpr double factor = 1, factor_low = 0;
 };
 
@@ -91,26 +104,27 @@ struct Series<double, 4> {  // 7.0e-18, 2.9e-17
 };
 
 template <class T>
-using Exp2 = Series<T, Vec<T>::table_bits>;
+using Exp2 = Series<T, Vec<T>::table_bits, fuses>;
 
 // Adding it rounds to a multiple of 2^-bits, which is then found in the lowest bits.
 template <class T>
 constexpr T magic = (sizeof(T) == 4 ? T(0x1.8p23) : T(0x1.8p52)) / (1 << Vec<T>::table_bits);
 
-// (2^r - 1) / r.
-template <class T>
-FASTSOFTMAX_INLINE Vec<T> slope(Vec<T> r) {
-    Vec<T> p = Vec<T>::all(Exp2<T>::slope[0]);
-    for (unsigned i = 1; i < sizeof Exp2<T>::slope / sizeof(T); ++i)
-        p = mul_add(p, r, Vec<T>::all(Exp2<T>::slope[i]));
+// The polynomial with these coefficients, highest degree first.
+template <class T, int terms>
+FASTSOFTMAX_INLINE Vec<T> polynomial(const T (&coefficients)[terms], Vec<T> r) {
+    Vec<T> p = Vec<T>::all(coefficients[0]);
+    for (int i = 1; i < terms; ++i) p = mul_add(p, r, Vec<T>::all(coefficients[i]));
     return p;
 }
 
-// log2(e) / temperature as a sum of two numbers, and 2 / temperature likewise.
+// log2(e) / temperature as a sum of two numbers, and 2 / temperature likewise; and the reverse of
+// the former, of which step_hi has so few digits that its products with integers are exact.
 template <class T>
 struct Scale {
     T c_hi, c_lo, c_inverse;
     T t_hi, t_lo;  // t_lo >= 0, so that -inf times either is no NaN in their sum
+    T step_hi, step_lo, t_inverse;
 
     Scale() = default;
     explicit Scale(double temperature) {
@@ -123,6 +137,16 @@ struct Scale {
             t_hi = above * (1 - (sizeof(T) == 4 ? T(0x1p-23) : T(0x1p-52)));
             t_lo += above - t_hi;
         }
+        const double log_2_hi = 0x1.62e42fefa39efp-1, log_2_lo = 0x1.abc9e3b39803fp-56;
+        const double step = log_2_hi * temperature;
+        const double rest =
+            __builtin_fma(log_2_hi, temperature, -step) + log_2_lo * temperature;
+        // Float32: 11 digits of 24, float64: 31 of 53.
+        const double cut = step * (sizeof(T) == 4 ? 0x1p42 + 1 : 0x1p22 + 1);
+        const double first = cut - (cut - step);
+        step_hi = static_cast<T>(first);
+        step_lo = static_cast<T>((step - first) + rest);
+        t_inverse = static_cast<T>(1 / temperature);
     }
 
 private:
@@ -135,6 +159,59 @@ private:
     }
 };
 
+// A remainder's exponential less 1, as two factors: the last addition to 1 can then be fused, or
+// what it rounds be found.
+template <class T>
+struct Growth {
+    Vec<T> by, rate;
+    FASTSOFTMAX_INLINE Vec<T> added_to(Vec<T> t) const { return mul_add(by, rate, t); }
+};
+
+// Remainders. With fused multiply-add: r = x c - n, of which x c_hi - n is exact.
+template <class T, bool fused = fuses>
+struct Reduction {
+    Vec<T> c_hi, c_lo;
+
+    Reduction() = default;
+    FASTSOFTMAX_INLINE explicit Reduction(const Scale<T>& c)
+        : c_hi(Vec<T>::all(c.c_hi)), c_lo(Vec<T>::all(c.c_lo)) {}
+
+    FASTSOFTMAX_INLINE Vec<T> remainder(Vec<T> x, Vec<T> n) const {
+        return residual(x, c_hi, c_lo, n);
+    }
+    FASTSOFTMAX_INLINE Vec<T> remainder_and(Vec<T> more, Vec<T> x, Vec<T> n) const {
+        return residual(x, c_hi, c_lo, n, more);
+    }
+    FASTSOFTMAX_INLINE static Growth<T> growth(Vec<T> t, Vec<T> r) {
+        return {t * r, polynomial(Exp2<T>::slope, r)};
+    }
+};
+
+// Without: the product x c would lose the digits that count, and to keep them by splitting takes
+// three times as many instructions. But n step_hi is exact, and so is x - n step_hi (Cody and
+// Waite). The remainder is that of x, and e^r instead of 2^r has a linear term without rounding.
+template <class T>
+struct Reduction<T, false> {
+    Vec<T> c_hi, step_hi, step_lo, t_inverse;
+
+    Reduction() = default;
+    FASTSOFTMAX_INLINE explicit Reduction(const Scale<T>& c)
+        : c_hi(Vec<T>::all(c.c_hi)),
+          step_hi(Vec<T>::all(c.step_hi)),
+          step_lo(Vec<T>::all(c.step_lo)),
+          t_inverse(Vec<T>::all(c.t_inverse)) {}
+
+    FASTSOFTMAX_INLINE Vec<T> remainder(Vec<T> x, Vec<T> n) const {
+        return ((x - n * step_hi) - n * step_lo) * t_inverse;
+    }
+    FASTSOFTMAX_INLINE Vec<T> remainder_and(Vec<T> more, Vec<T> x, Vec<T> n) const {
+        return remainder(x, n) + more;
+    }
+    FASTSOFTMAX_INLINE static Growth<T> growth(Vec<T> t, Vec<T> r) {
+        return {t, mul_add(r * r, polynomial(Exp2<T>::curve, r), r)};
+    }
+};
+
 // The shift of a row, and the bounds on x that keep n - shift within the range of exponents.
 // Results are 2^bias times what the row's maximum suggests, so that they become 0 only where the
 // quotient does (without it 17 % of the results with gaps of 87.0 to 87.5 are lost); a maximum that
@@ -143,15 +220,14 @@ private:
 // maximum.
 template <class T>
 struct Shift {
-    Vec<T> c_hi, c_lo, floor, ceiling, magic_less_shift;
+    Reduction<T> by;
+    Vec<T> floor, ceiling, magic_less_shift;
 
     Shift() = default;
     // For maxima of about n / c, in each lane its own.
-    Shift(const Scale<T>& c, Vec<T> n) {
+    Shift(const Scale<T>& c, Vec<T> n) : by(c) {
         const auto all = [](T a) { return Vec<T>::all(a); };
         const Vec<T> shift = n - all(Limits<T>::bias);
-        c_hi = all(c.c_hi);
-        c_lo = all(c.c_lo);
         magic_less_shift = all(magic<T>) - shift;
         floor = (shift + all(Limits<T>::lowest)) * all(c.c_inverse);
         ceiling = (shift + all(Limits<T>::highest)) * all(c.c_inverse);
@@ -163,10 +239,9 @@ template <class T>
 FASTSOFTMAX_INLINE Vec<T> exp2_shifted(Vec<T> x, const Shift<T>& s) {
     x = at_least(x, s.floor);
     if constexpr (!scale_saturates) x = at_most(x, s.ceiling);
-    const Vec<T> z = mul_add(x, s.c_hi, s.magic_less_shift), n = z - s.magic_less_shift;
-    const Vec<T> r = residual(x, s.c_hi, s.c_lo, n);
+    const Vec<T> z = mul_add(x, s.by.c_hi, s.magic_less_shift), n = z - s.magic_less_shift;
     const Vec<T> t = power(z, magic<T>, Exp2<T>::table);
-    return mul_add(t * r, slope(r), t);
+    return s.by.growth(t, s.by.remainder(x, n)).added_to(t);
 }
 
 template <class T>

@@ -9,28 +9,28 @@
 // within 1.5 (2) ULP where one term decides. Takes 5 instructions more than a shift.
 template <class T>
 struct Below {
-    Vec<T> max, floor, c_hi, c_lo, minus_max_c, n_less_bias, minus_p;
+    Reduction<T> by;
+    Vec<T> max, floor, minus_max_c, n_less_bias, minus_p;
 
-    FASTSOFTMAX_INLINE Below(Vec<T> of, const Scale<T>& c) : max(of) {
+    FASTSOFTMAX_INLINE Below(Vec<T> of, const Scale<T>& c) : by(c), max(of) {
         const auto all = [](T a) { return Vec<T>::all(a); };
         const T lowest = (Limits<T>::lowest - Limits<T>::bias) * c.c_inverse;
         floor = max + all(lowest);
-        c_hi = all(c.c_hi);
-        c_lo = all(c.c_lo);
-        minus_max_c = all(0) - max * c_hi;
+        minus_max_c = all(0) - max * by.c_hi;
         const Vec<T> n = (all(magic<T>) - minus_max_c) - all(magic<T>);
         n_less_bias = n - all(Limits<T>::bias);
-        minus_p = all(0) - residual(max, c_hi, c_lo, n);
+        minus_p = all(0) - by.remainder(max, n);
     }
 
     FASTSOFTMAX_INLINE Pair<Vec<T>> exp2(Vec<T> x) const {
         x = at_least(x, floor);
-        const Vec<T> z = mul_add(x, c_hi, minus_max_c) + Vec<T>::all(magic<T> + Limits<T>::bias);
+        const Vec<T> z = mul_add(x, by.c_hi, minus_max_c) + Vec<T>::all(magic<T> + Limits<T>::bias);
         const Vec<T> n = (z - Vec<T>::all(magic<T>)) + n_less_bias;
-        const Vec<T> r = residual(x, c_hi, c_lo, n, minus_p);
-        const Vec<T> q = slope(r), own = power(z, magic<T>, Exp2<T>::table);
-        const Vec<T> t = zero_where_equal(own, x, max), e = mul_add(t * r, q, t);
-        return {e, mul_add(t * r, q, t - e)};
+        const Vec<T> r = by.remainder_and(minus_p, x, n), own = power(z, magic<T>, Exp2<T>::table);
+        const Vec<T> t = zero_where_equal(own, x, max);
+        const Growth<T> growth = by.growth(t, r);
+        const Vec<T> e = growth.added_to(t);
+        return {e, growth.added_to(t - e)};
     }
 };
 

@@ -28,6 +28,8 @@ struct Vec<double> {
 using VecF = Vec<float>;
 using VecD = Vec<double>;
 
+constexpr bool fuses = true;  // mul_add rounds once
+
 // The exponent is added as an integer, which wraps: the scale must be kept within range.
 constexpr bool scale_saturates = false;
 

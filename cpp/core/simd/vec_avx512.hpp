@@ -28,6 +28,8 @@ struct Vec<double> {
 using VecF = Vec<float>;
 using VecD = Vec<double>;
 
+constexpr bool fuses = true;  // mul_add rounds once
+
 // VSCALEF saturates: a scale beyond the exponent range gives infinity or 0, never nonsense.
 constexpr bool scale_saturates = true;
 

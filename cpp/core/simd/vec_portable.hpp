@@ -21,6 +21,7 @@ struct Vec {
 using VecF = Vec<float>;
 using VecD = Vec<double>;
 
+constexpr bool fuses = false;  // not everywhere, so nowhere
 constexpr bool scale_saturates = false;
 
 template <class T>
@@ -194,35 +195,6 @@ inline VecF times(VecF a, VecF b_hi, VecF b_lo) {
 #endif
 }
 inline VecD times(VecD a, VecD b_hi, VecD b_lo) { return mul_add(a, b_hi, a * b_lo); }
-
-#ifdef __FP_FAST_FMA
-template <class T>
-inline Vec<T> residual(Vec<T> x, Vec<T> c_hi, Vec<T> c_lo, Vec<T> n, Vec<T> more) {
-    return mul_add(x, c_hi, Vec<T>{-n.v}) + mul_add(x, c_lo, more);
-}
-#else
-// x * c_hi needs all its digits: in float64 for float32 (a plain product gives 521 ULP at scale
-// 100), by Dekker's splitting for float64.
-inline VecF residual(VecF x, VecF c_hi, VecF c_lo, VecF n, VecF more) {
-    const VecD low =
-        (widen_low(x) * (widen_low(c_hi) + widen_low(c_lo)) - widen_low(n)) + widen_low(more);
-    const VecD high =
-        (widen_high(x) * (widen_high(c_hi) + widen_high(c_lo)) - widen_high(n)) + widen_high(more);
-    return narrow(low, high);
-}
-inline VecD residual(VecD x, VecD c_hi, VecD c_lo, VecD n, VecD more) {
-    const VecD split = VecD::all(0x1p27 + 1);
-    const VecD xs = x * split, cs = c_hi * split;
-    const VecD x1 = xs - (xs - x), x2 = x - x1, c1 = cs - (cs - c_hi), c2 = c_hi - c1;
-    const VecD product = x * c_hi;
-    const VecD error = ((x1 * c1 - product) + x1 * c2 + x2 * c1) + x2 * c2;
-    return (product - n) + (error + (x * c_lo + more));
-}
-#endif
-template <class T>
-inline Vec<T> residual(Vec<T> x, Vec<T> c_hi, Vec<T> c_lo, Vec<T> n) {
-    return residual(x, c_hi, c_lo, n, Vec<T>::all(0));
-}
 
 // 2^(z - magic) for z whose lowest bits count 1: they are shifted into the exponent of 1.
 inline VecF power(VecF z, float, const float (&)[1]) {
