@@ -152,11 +152,19 @@ inline Vec<T> one_more_where_equal(Vec<T> a, Vec<T> x, Vec<T> y) {
     return {x.v == y.v ? a.v + T(1) : a.v};
 }
 
-// Whole halves, not element by element: from that GCC 12 makes code whose upper lanes round
-// differently from its lower ones.
-typedef float HalfVec __attribute__((vector_size(8)));
+// Four numbers at once: of halves GCC 12 makes conversions number by number, with the loads, the
+// moves and, at worst, the rounding of their own.
+typedef double FourD __attribute__((vector_size(32)));
 inline VecD widen_low(VecF a) {
-    return {__builtin_convertvector(__builtin_shufflevector(a.v, a.v, 0, 1), VecD::Native)};
+    const FourD wide = __builtin_convertvector(a.v, FourD);
+    return {__builtin_shufflevector(wide, wide, 0, 1)};
+}
+inline VecD widen_high(VecF a) {
+    return widen_low({__builtin_shufflevector(a.v, a.v, 2, 3, 2, 3)});
+}
+inline VecF narrow(VecD low, VecD high) {
+    return {__builtin_convertvector(__builtin_shufflevector(low.v, high.v, 0, 1, 2, 3),
+                                    VecF::Native)};
 }
 inline double sum_of_lanes(VecD a) { return a.v[0] + a.v[1]; }
 template <class T>
@@ -164,15 +172,6 @@ inline T largest_lane(Vec<T> a) {
     T top = a.v[0];
     for (int i = 1; i < Vec<T>::lanes; ++i) top = a.v[i] > top ? a.v[i] : top;
     return top;
-}
-
-// By way of the lower half: from the upper one itself GCC 12 converts number by number.
-inline VecD widen_high(VecF a) {
-    return widen_low({__builtin_shufflevector(a.v, a.v, 2, 3, 2, 3)});
-}
-inline VecF narrow(VecD low, VecD high) {
-    return {__builtin_shufflevector(__builtin_convertvector(low.v, HalfVec),
-                                    __builtin_convertvector(high.v, HalfVec), 0, 1, 2, 3)};
 }
 
 // a * b + c with one rounding, where that matters most.
