@@ -4,22 +4,13 @@
 
 // Vectors at a time: 256 bytes with AVX-512, four lines of each class. Their sums and shifts fill
 // its 32 registers; with 16 there is room for half as many.
-constexpr int stripe = sizeof(Vec<float>) == 64 ? 4 : 2;
+constexpr int stripe = sizeof(Vec<float>) == 32 ? 2 : 4;
 
 // Classes that are looked at for a guess of the maxima.
 constexpr int64_t guessed_classes = 32;
 
 // So many ties can be counted in float32 and stay exact.
 constexpr int64_t countable = 1 << 20;
-
-// f(0), ..., f(N - 1), unrolled: arrays that are indexed by the argument stay in registers.
-template <int N, int i = 0, class F>
-FASTSOFTMAX_INLINE void each(const F& f) {
-    if constexpr (i < N) {
-        f(i);
-        each<N, i + 1>(f);
-    }
-}
 
 // log(ties + rest) by lane, to more digits than T has.
 template <class T>
@@ -109,16 +100,32 @@ struct Columns {
             s[u] = Shift<T>(c, nearest(top[u], c));
             sum[u].clear();
         });
-        const auto term = [&](int64_t k, int u) FASTSOFTMAX_LAMBDA {
-            const Vec<T> v = exp2_shifted(from.get(k, u), s[u]);
-            to.put(k, u, v);
-            __builtin_prefetch(beside.place(k, u));
-            return v;
+        constexpr int W = abreast_of<N>;
+        // Exponentials of W vectors of class k.
+        const auto terms = [&](int64_t k, int first, Vec<T>(&v)[W]) FASTSOFTMAX_LAMBDA {
+            each<W>([&](int u) FASTSOFTMAX_LAMBDA { v[u] = from.get(k, first + u); });
+            exp2_abreast(v, [&](int u) FASTSOFTMAX_LAMBDA -> const Shift<T>& {
+                return s[first + u];
+            });
+            each<W>([&](int u) FASTSOFTMAX_LAMBDA {
+                to.put(k, first + u, v[u]);
+                __builtin_prefetch(beside.place(k, first + u));
+            });
         };
         int64_t k = 0;
         for (; k + class_group <= classes; k += class_group)
-            each<N>([&](int u) FASTSOFTMAX_LAMBDA { sum[u].add(term(k, u) + term(k + 1, u)); });
-        if (k < classes) each<N>([&](int u) FASTSOFTMAX_LAMBDA { sum[u].add(term(k, u)); });
+            each<N / W>([&](int w) FASTSOFTMAX_LAMBDA {
+                Vec<T> one[W], other[W];
+                terms(k, w * W, one);
+                terms(k + 1, w * W, other);
+                each<W>([&](int u) FASTSOFTMAX_LAMBDA { sum[w * W + u].add(one[u] + other[u]); });
+            });
+        if (k < classes)
+            each<N / W>([&](int w) FASTSOFTMAX_LAMBDA {
+                Vec<T> one[W];
+                terms(k, w * W, one);
+                each<W>([&](int u) FASTSOFTMAX_LAMBDA { sum[w * W + u].add(one[u]); });
+            });
         each<N>([&](int u) FASTSOFTMAX_LAMBDA { sums[u] = sum[u]; });
     }
 

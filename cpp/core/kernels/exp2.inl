@@ -8,6 +8,15 @@
 // of n; elsewhere bits = 0 and the polynomial is longer. How r is found depends on whether the
 // machine has a fused multiply-add: see Reduction.
 
+// f(0), ..., f(N - 1), unrolled: arrays that are indexed by the argument stay in registers.
+template <int N, int i = 0, class F>
+FASTSOFTMAX_INLINE void each(const F& f) {
+    if constexpr (i < N) {
+        f(i);
+        each<N, i + 1>(f);
+    }
+}
+
 // What the two compute types differ in.
 template <class T>
 struct Limits;
@@ -110,12 +119,20 @@ using Exp2 = Series<T, Vec<T>::table_bits, fuses>;
 template <class T>
 constexpr T magic = (sizeof(T) == 4 ? T(0x1.8p23) : T(0x1.8p52)) / (1 << Vec<T>::table_bits);
 
+// How many of N vectors are exponentiated side by side, step by step, so that the latencies of one
+// hide behind the others' arithmetic.
+template <int N>
+constexpr int abreast_of = exp2_at_once < N ? exp2_at_once : N;
+
 // The polynomial with these coefficients, highest degree first.
-template <class T, int terms>
-FASTSOFTMAX_INLINE Vec<T> polynomial(const T (&coefficients)[terms], Vec<T> r) {
-    Vec<T> p = Vec<T>::all(coefficients[0]);
-    for (int i = 1; i < terms; ++i) p = mul_add(p, r, Vec<T>::all(coefficients[i]));
-    return p;
+template <class T, int N, int terms>
+FASTSOFTMAX_INLINE void polynomial(const T (&coefficients)[terms], const Vec<T> (&r)[N],
+                                   Vec<T> (&p)[N]) {
+    each<N>([&](int u) FASTSOFTMAX_LAMBDA { p[u] = Vec<T>::all(coefficients[0]); });
+    each<terms - 1>([&](int i) FASTSOFTMAX_LAMBDA {
+        const Vec<T> next = Vec<T>::all(coefficients[i + 1]);
+        each<N>([&](int u) FASTSOFTMAX_LAMBDA { p[u] = mul_add(p[u], r[u], next); });
+    });
 }
 
 // log2(e) / temperature as a sum of two numbers, and 2 / temperature likewise; and the reverse of
@@ -159,12 +176,14 @@ private:
     }
 };
 
-// A remainder's exponential less 1, as two factors: the last addition to 1 can then be fused, or
-// what it rounds be found.
-template <class T>
+// Remainders' exponentials less 1, as two factors: the last addition to 1 can then be fused, or what
+// it rounds be found.
+template <class T, int N>
 struct Growth {
-    Vec<T> by, rate;
-    FASTSOFTMAX_INLINE Vec<T> added_to(Vec<T> t) const { return mul_add(by, rate, t); }
+    Vec<T> by[N], rate[N];
+    FASTSOFTMAX_INLINE Vec<T> added_to(Vec<T> t, int u) const {
+        return mul_add(by[u], rate[u], t);
+    }
 };
 
 // Remainders. With fused multiply-add: r = x c - n, of which x c_hi - n is exact.
@@ -182,8 +201,11 @@ struct Reduction {
     FASTSOFTMAX_INLINE Vec<T> remainder_and(Vec<T> more, Vec<T> x, Vec<T> n) const {
         return residual(x, c_hi, c_lo, n, more);
     }
-    FASTSOFTMAX_INLINE static Growth<T> growth(Vec<T> t, Vec<T> r) {
-        return {t * r, polynomial(Exp2<T>::slope, r)};
+    template <int N>
+    FASTSOFTMAX_INLINE static void grow(const Vec<T> (&t)[N], const Vec<T> (&r)[N],
+                                        Growth<T, N>& growth) {
+        polynomial(Exp2<T>::slope, r, growth.rate);
+        each<N>([&](int u) FASTSOFTMAX_LAMBDA { growth.by[u] = t[u] * r[u]; });
     }
 };
 
@@ -207,8 +229,15 @@ struct Reduction<T, false> {
     FASTSOFTMAX_INLINE Vec<T> remainder_and(Vec<T> more, Vec<T> x, Vec<T> n) const {
         return remainder(x, n) + more;
     }
-    FASTSOFTMAX_INLINE static Growth<T> growth(Vec<T> t, Vec<T> r) {
-        return {t, mul_add(r * r, polynomial(Exp2<T>::curve, r), r)};
+    template <int N>
+    FASTSOFTMAX_INLINE static void grow(const Vec<T> (&t)[N], const Vec<T> (&r)[N],
+                                        Growth<T, N>& growth) {
+        Vec<T> p[N];
+        polynomial(Exp2<T>::curve, r, p);
+        each<N>([&](int u) FASTSOFTMAX_LAMBDA {
+            growth.by[u] = t[u];
+            growth.rate[u] = mul_add(r[u] * r[u], p[u], r[u]);
+        });
     }
 };
 
@@ -234,14 +263,35 @@ struct Shift {
     }
 };
 
-// NaN stays NaN. The clamp is needed for infinities too, which have no remainder.
+// Replaces N vectors by their exponentials, each with its own shift. NaN stays NaN. The clamp is
+// needed for infinities too, which have no remainder.
+template <class T, int N, class ShiftOf>
+FASTSOFTMAX_INLINE void exp2_abreast(Vec<T> (&v)[N], const ShiftOf& shift) {
+    Vec<T> z[N], t[N];
+    each<N>([&](int u) FASTSOFTMAX_LAMBDA {
+        v[u] = at_least(v[u], shift(u).floor);
+        if constexpr (!scale_saturates) v[u] = at_most(v[u], shift(u).ceiling);
+    });
+    each<N>([&](int u) FASTSOFTMAX_LAMBDA {
+        z[u] = mul_add(v[u], shift(u).by.c_hi, shift(u).magic_less_shift);
+    });
+    each<N>([&](int u) FASTSOFTMAX_LAMBDA {
+        v[u] = shift(u).by.remainder(v[u], z[u] - shift(u).magic_less_shift);
+    });
+    each<N>([&](int u) FASTSOFTMAX_LAMBDA { t[u] = power(z[u], magic<T>, Exp2<T>::table); });
+    Growth<T, N> growth;
+    Reduction<T>::grow(t, v, growth);
+    each<N>([&](int u) FASTSOFTMAX_LAMBDA { v[u] = growth.added_to(t[u], u); });
+}
+template <class T, int N>
+FASTSOFTMAX_INLINE void exp2_abreast(Vec<T> (&v)[N], const Shift<T>& s) {
+    exp2_abreast(v, [&](int) FASTSOFTMAX_LAMBDA -> const Shift<T>& { return s; });
+}
 template <class T>
 FASTSOFTMAX_INLINE Vec<T> exp2_shifted(Vec<T> x, const Shift<T>& s) {
-    x = at_least(x, s.floor);
-    if constexpr (!scale_saturates) x = at_most(x, s.ceiling);
-    const Vec<T> z = mul_add(x, s.by.c_hi, s.magic_less_shift), n = z - s.magic_less_shift;
-    const Vec<T> t = power(z, magic<T>, Exp2<T>::table);
-    return s.by.growth(t, s.by.remainder(x, n)).added_to(t);
+    Vec<T> one[] = {x};
+    exp2_abreast(one, s);
+    return one[0];
 }
 
 template <class T>

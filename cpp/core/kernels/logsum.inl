@@ -26,11 +26,13 @@ struct Below {
         x = at_least(x, floor);
         const Vec<T> z = mul_add(x, by.c_hi, minus_max_c) + Vec<T>::all(magic<T> + Limits<T>::bias);
         const Vec<T> n = (z - Vec<T>::all(magic<T>)) + n_less_bias;
-        const Vec<T> r = by.remainder_and(minus_p, x, n), own = power(z, magic<T>, Exp2<T>::table);
-        const Vec<T> t = zero_where_equal(own, x, max);
-        const Growth<T> growth = by.growth(t, r);
-        const Vec<T> e = growth.added_to(t);
-        return {e, growth.added_to(t - e)};
+        const Vec<T> own = power(z, magic<T>, Exp2<T>::table);
+        const Vec<T> r[] = {by.remainder_and(minus_p, x, n)};
+        const Vec<T> t[] = {zero_where_equal(own, x, max)};
+        Growth<T, 1> growth;
+        by.grow(t, r, growth);
+        const Vec<T> e = growth.added_to(t[0], 0);
+        return {e, growth.added_to(t[0] - e, 0)};
     }
 };
 

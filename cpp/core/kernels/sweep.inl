@@ -75,6 +75,19 @@ struct StreamedQuotients {
     void part(int64_t i, int) const { vector(i); }
 };
 
+// Exponentials of N vectors from x.get(i) on, `exp2_at_once` side by side.
+template <class T, int N, class In>
+FASTSOFTMAX_INLINE void exp2_blocks(In x, int i, const Shift<T>& s, Vec<T> (&e)[N]) {
+    constexpr int L = Vec<T>::lanes, W = abreast_of<N>;
+    static_assert(N % W == 0);
+    each<N / W>([&](int w) FASTSOFTMAX_LAMBDA {
+        Vec<T> v[W];
+        each<W>([&](int u) FASTSOFTMAX_LAMBDA { v[u] = x.get(i + (w * W + u) * L); });
+        exp2_abreast(v, s);
+        each<W>([&](int u) FASTSOFTMAX_LAMBDA { e[w * W + u] = v[u]; });
+    });
+}
+
 // Exponentials, stored to `e` if Store, added to `sum` in groups of G vectors. Returns what
 // `beside` has become.
 template <bool Store, int G, class T, class In, class Beside>
@@ -82,24 +95,29 @@ inline Beside sweep(In x, T* e, int n, const Shift<T>& shift, BlockSum<T>& sum, 
     constexpr int L = Vec<T>::lanes;
     const Shift<T> s = shift;  // a copy that stores to `e` cannot alias
     BlockSum<T> local = sum;
-    const auto term = [&](int i) __attribute__((always_inline)) {
-        const Vec<T> v = exp2_shifted(x.get(i), s);
-        if constexpr (Store) store(e + i, v);
-        beside.vector(i);
-        return v;
-    };
+    constexpr int S = exp2_at_once > G ? exp2_at_once : G;
     int i = 0;
-    for (; i + G * L <= n; i += G * L) {
-        Vec<T> part[G];
-        for (int u = 0; u < G; ++u) part[u] = term(i + u * L);
-        local.add(tree(part));
+    for (; i + S * L <= n; i += S * L) {
+        Vec<T> part[S];
+        exp2_blocks(x, i, s, part);
+        each<S>([&](int u) FASTSOFTMAX_LAMBDA {
+            if constexpr (Store) store(e + i + u * L, part[u]);
+            beside.vector(i + u * L);
+        });
+        for (int g = 0; g < S; g += G) {
+            Vec<T> group[G];
+            each<G>([&](int u) FASTSOFTMAX_LAMBDA { group[u] = part[g + u]; });
+            local.add(tree(group));
+        }
     }
-    if (i < n) {
+    while (i < n) {
         Vec<T> part[G];
         for (auto& p : part) p = Vec<T>::all(0);
-        for (int u = 0; i < n; ++u, i += L) {
+        for (int u = 0; u < G && i < n; ++u, i += L) {
             if (i + L <= n) {
-                part[u] = term(i);
+                part[u] = exp2_shifted(x.get(i), s);
+                if constexpr (Store) store(e + i, part[u]);
+                beside.vector(i);
                 continue;
             }
             part[u] = exp2_shifted(x.part(i, n - i), s);
@@ -118,6 +136,11 @@ inline void exp2_of(In x, T* e, int n, const Shift<T>& shift) {
     constexpr int L = Vec<T>::lanes;
     const Shift<T> s = shift;
     int i = 0;
+    for (; i + exp2_at_once * L <= n; i += exp2_at_once * L) {
+        Vec<T> v[exp2_at_once];
+        exp2_blocks(x, i, s, v);
+        each<exp2_at_once>([&](int u) FASTSOFTMAX_LAMBDA { store(e + i + u * L, v[u]); });
+    }
     for (; i + L <= n; i += L) store(e + i, exp2_shifted(x.get(i), s));
     if (i < n) store_part(e + i, exp2_shifted(x.part(i, n - i), s), n - i);
 }

@@ -29,6 +29,7 @@ using VecF = Vec<float>;
 using VecD = Vec<double>;
 
 constexpr bool fuses = true;  // mul_add rounds once
+constexpr int exp2_at_once = 1;
 
 // The exponent is added as an integer, which wraps: the scale must be kept within range.
 constexpr bool scale_saturates = false;

@@ -29,6 +29,7 @@ using VecF = Vec<float>;
 using VecD = Vec<double>;
 
 constexpr bool fuses = true;  // mul_add rounds once
+constexpr int exp2_at_once = 1;
 
 // VSCALEF saturates: a scale beyond the exponent range gives infinity or 0, never nonsense.
 constexpr bool scale_saturates = true;

@@ -22,6 +22,7 @@ using VecF = Vec<float>;
 using VecD = Vec<double>;
 
 constexpr bool fuses = false;  // not everywhere, so nowhere
+constexpr int exp2_at_once = 4;
 constexpr bool scale_saturates = false;
 
 template <class T>
