@@ -104,9 +104,8 @@ struct Columns {
         // Exponentials of W vectors of class k.
         const auto terms = [&](int64_t k, int first, Vec<T>(&v)[W]) FASTSOFTMAX_LAMBDA {
             each<W>([&](int u) FASTSOFTMAX_LAMBDA { v[u] = from.get(k, first + u); });
-            exp2_abreast(v, [&](int u) FASTSOFTMAX_LAMBDA -> const Shift<T>& {
-                return s[first + u];
-            });
+            exp2_abreast(v,
+                         [&](int u) FASTSOFTMAX_LAMBDA -> const Shift<T>& { return s[first + u]; });
             each<W>([&](int u) FASTSOFTMAX_LAMBDA {
                 to.put(k, first + u, v[u]);
                 __builtin_prefetch(beside.place(k, first + u));

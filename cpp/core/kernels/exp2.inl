@@ -4,8 +4,8 @@
 // x itself is reduced, never x - max, whose rounding costs the peers up to 90 ULP: with
 // c = log2(e) / T, n = x * c rounded to a multiple of 2^-bits and r what is left, the result is
 // 2^(n - shift) times a polynomial in r, and the integer shift does not round. Any shift gives the
-// same digits. Where an instruction looks up a table of 2^bits entries, they are the fractional part
-// of n; elsewhere bits = 0 and the polynomial is longer. How r is found depends on whether the
+// same digits. Where an instruction looks up a table of 2^bits entries, they are the fractional
+// part of n; elsewhere bits = 0 and the polynomial is longer. How r is found depends on whether the
 // machine has a fused multiply-add: see Reduction.
 
 // f(0), ..., f(N - 1), unrolled: arrays that are indexed by the argument stay in registers.
@@ -115,9 +115,11 @@ struct Series<double, 4> {  // 7.0e-18, 2.9e-17
 template <class T>
 using Exp2 = Series<T, Vec<T>::table_bits, fuses>;
 
-// Adding it rounds to a multiple of 2^-bits, which is then found in the lowest bits.
+// Adding it rounds to a multiple of 2^-bits, which is then found in the lowest bits,
+// exponent_of_one more: that saves an addition where the exponent is made of them.
 template <class T>
-constexpr T magic = (sizeof(T) == 4 ? T(0x1.8p23) : T(0x1.8p52)) / (1 << Vec<T>::table_bits);
+constexpr T magic =
+    (sizeof(T) == 4 ? T(0x1.8p23) : T(0x1.8p52)) / (1 << Vec<T>::table_bits) + exponent_of_one<T>;
 
 // How many of N vectors are exponentiated side by side, step by step, so that the latencies of one
 // hide behind the others' arithmetic.
@@ -156,8 +158,7 @@ struct Scale {
         }
         const double log_2_hi = 0x1.62e42fefa39efp-1, log_2_lo = 0x1.abc9e3b39803fp-56;
         const double step = log_2_hi * temperature;
-        const double rest =
-            __builtin_fma(log_2_hi, temperature, -step) + log_2_lo * temperature;
+        const double rest = __builtin_fma(log_2_hi, temperature, -step) + log_2_lo * temperature;
         // Float32: 11 digits of 24, float64: 31 of 53.
         const double cut = step * (sizeof(T) == 4 ? 0x1p42 + 1 : 0x1p22 + 1);
         const double first = cut - (cut - step);
@@ -176,14 +177,12 @@ private:
     }
 };
 
-// Remainders' exponentials less 1, as two factors: the last addition to 1 can then be fused, or what
-// it rounds be found.
+// Remainders' exponentials less 1, as two factors: the last addition to 1 can then be fused, or
+// what it rounds be found.
 template <class T, int N>
 struct Growth {
     Vec<T> by[N], rate[N];
-    FASTSOFTMAX_INLINE Vec<T> added_to(Vec<T> t, int u) const {
-        return mul_add(by[u], rate[u], t);
-    }
+    FASTSOFTMAX_INLINE Vec<T> added_to(Vec<T> t, int u) const { return mul_add(by[u], rate[u], t); }
 };
 
 // Remainders. With fused multiply-add: r = x c - n, of which x c_hi - n is exact.

@@ -75,19 +75,6 @@ struct StreamedQuotients {
     void part(int64_t i, int) const { vector(i); }
 };
 
-// Exponentials of N vectors from x.get(i) on, `exp2_at_once` side by side.
-template <class T, int N, class In>
-FASTSOFTMAX_INLINE void exp2_blocks(In x, int i, const Shift<T>& s, Vec<T> (&e)[N]) {
-    constexpr int L = Vec<T>::lanes, W = abreast_of<N>;
-    static_assert(N % W == 0);
-    each<N / W>([&](int w) FASTSOFTMAX_LAMBDA {
-        Vec<T> v[W];
-        each<W>([&](int u) FASTSOFTMAX_LAMBDA { v[u] = x.get(i + (w * W + u) * L); });
-        exp2_abreast(v, s);
-        each<W>([&](int u) FASTSOFTMAX_LAMBDA { e[w * W + u] = v[u]; });
-    });
-}
-
 // Exponentials, stored to `e` if Store, added to `sum` in groups of G vectors. Returns what
 // `beside` has become.
 template <bool Store, int G, class T, class In, class Beside>
@@ -95,25 +82,34 @@ inline Beside sweep(In x, T* e, int n, const Shift<T>& shift, BlockSum<T>& sum, 
     constexpr int L = Vec<T>::lanes;
     const Shift<T> s = shift;  // a copy that stores to `e` cannot alias
     BlockSum<T> local = sum;
-    constexpr int S = exp2_at_once > G ? exp2_at_once : G;
-    int i = 0;
-    for (; i + S * L <= n; i += S * L) {
-        Vec<T> part[S];
-        exp2_blocks(x, i, s, part);
-        each<S>([&](int u) FASTSOFTMAX_LAMBDA {
-            if constexpr (Store) store(e + i + u * L, part[u]);
-            beside.vector(i + u * L);
+    // Whole vectors from i on, a multiple of G.
+    const auto vectors = [&](int i, auto& part) FASTSOFTMAX_LAMBDA {
+        constexpr int N = sizeof part / sizeof part[0], W = abreast_of<N>;
+        each<N / W>([&](int w) FASTSOFTMAX_LAMBDA {
+            const int start = i + w * W * L;
+            Vec<T> v[W];
+            each<W>([&](int u) FASTSOFTMAX_LAMBDA { v[u] = x.get(start + u * L); });
+            exp2_abreast(v, s);
+            each<W>([&](int u) FASTSOFTMAX_LAMBDA {
+                if constexpr (Store) store(e + start + u * L, v[u]);
+                beside.vector(start + u * L);
+                part[w * W + u] = v[u];
+            });
         });
-        for (int g = 0; g < S; g += G) {
+        each<N / G>([&](int g) FASTSOFTMAX_LAMBDA {
             Vec<T> group[G];
-            each<G>([&](int u) FASTSOFTMAX_LAMBDA { group[u] = part[g + u]; });
+            each<G>([&](int u) FASTSOFTMAX_LAMBDA { group[u] = part[g * G + u]; });
             local.add(tree(group));
-        }
-    }
-    while (i < n) {
-        Vec<T> part[G];
+        });
+    };
+    constexpr int S = exp2_at_once > G ? exp2_at_once : G;
+    Vec<T> several[S], part[G];
+    int i = 0;
+    for (; i + S * L <= n; i += S * L) vectors(i, several);
+    for (; S > G && i + G * L <= n; i += G * L) vectors(i, part);
+    if (i < n) {
         for (auto& p : part) p = Vec<T>::all(0);
-        for (int u = 0; u < G && i < n; ++u, i += L) {
+        for (int u = 0; i < n; ++u, i += L) {
             if (i + L <= n) {
                 part[u] = exp2_shifted(x.get(i), s);
                 if constexpr (Store) store(e + i, part[u]);
@@ -135,11 +131,13 @@ template <class T, class In>
 inline void exp2_of(In x, T* e, int n, const Shift<T>& shift) {
     constexpr int L = Vec<T>::lanes;
     const Shift<T> s = shift;
+    constexpr int W = exp2_at_once;
     int i = 0;
-    for (; i + exp2_at_once * L <= n; i += exp2_at_once * L) {
-        Vec<T> v[exp2_at_once];
-        exp2_blocks(x, i, s, v);
-        each<exp2_at_once>([&](int u) FASTSOFTMAX_LAMBDA { store(e + i + u * L, v[u]); });
+    for (; i + W * L <= n; i += W * L) {
+        Vec<T> v[W];
+        each<W>([&](int u) FASTSOFTMAX_LAMBDA { v[u] = x.get(i + u * L); });
+        exp2_abreast(v, s);
+        each<W>([&](int u) FASTSOFTMAX_LAMBDA { store(e + i + u * L, v[u]); });
     }
     for (; i + L <= n; i += L) store(e + i, exp2_shifted(x.get(i), s));
     if (i < n) store_part(e + i, exp2_shifted(x.part(i, n - i), s), n - i);

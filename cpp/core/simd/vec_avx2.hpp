@@ -30,6 +30,8 @@ using VecD = Vec<double>;
 
 constexpr bool fuses = true;  // mul_add rounds once
 constexpr int exp2_at_once = 1;
+template <class T>
+constexpr int exponent_of_one = 0;  // as `power` expects it
 
 // The exponent is added as an integer, which wraps: the scale must be kept within range.
 constexpr bool scale_saturates = false;

@@ -30,6 +30,8 @@ using VecD = Vec<double>;
 
 constexpr bool fuses = true;  // mul_add rounds once
 constexpr int exp2_at_once = 1;
+template <class T>
+constexpr int exponent_of_one = 0;  // as `power` expects it
 
 // VSCALEF saturates: a scale beyond the exponent range gives infinity or 0, never nonsense.
 constexpr bool scale_saturates = true;

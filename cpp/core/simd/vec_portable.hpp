@@ -22,7 +22,9 @@ using VecF = Vec<float>;
 using VecD = Vec<double>;
 
 constexpr bool fuses = false;  // not everywhere, so nowhere
-constexpr int exp2_at_once = 4;
+constexpr int exp2_at_once = 8;
+template <class T>
+constexpr int exponent_of_one = sizeof(T) == 4 ? 127 : 1023;  // as `power` expects it
 constexpr bool scale_saturates = false;
 
 template <class T>
@@ -164,8 +166,8 @@ inline VecD widen_high(VecF a) {
     return widen_low({__builtin_shufflevector(a.v, a.v, 2, 3, 2, 3)});
 }
 inline VecF narrow(VecD low, VecD high) {
-    return {__builtin_convertvector(__builtin_shufflevector(low.v, high.v, 0, 1, 2, 3),
-                                    VecF::Native)};
+    return {
+        __builtin_convertvector(__builtin_shufflevector(low.v, high.v, 0, 1, 2, 3), VecF::Native)};
 }
 inline double sum_of_lanes(VecD a) { return a.v[0] + a.v[1]; }
 template <class T>
@@ -196,14 +198,14 @@ inline VecF times(VecF a, VecF b_hi, VecF b_lo) {
 }
 inline VecD times(VecD a, VecD b_hi, VecD b_lo) { return mul_add(a, b_hi, a * b_lo); }
 
-// 2^(z - magic) for z whose lowest bits count 1: they are shifted into the exponent of 1.
+// 2^(z - magic) for z whose lowest bits are the exponent, ready to be shifted into place.
 inline VecF power(VecF z, float, const float (&)[1]) {
     typedef uint32_t Bits __attribute__((vector_size(16)));
-    return {(VecF::Native)((Bits)VecF::all(1).v + ((Bits)z.v << 23))};
+    return {(VecF::Native)((Bits)z.v << 23)};
 }
 inline VecD power(VecD z, double, const double (&)[1]) {
     typedef uint64_t Bits __attribute__((vector_size(16)));
-    return {(VecD::Native)((Bits)VecD::all(1).v + ((Bits)z.v << 52))};
+    return {(VecD::Native)((Bits)z.v << 52)};
 }
 
 template <class T, int S, class At>
