@@ -4,7 +4,8 @@ The table holds factor * 2^(i / 2^bits). The factor is common to all exponential
 cancels in a quotient, and it is searched for: the one whose table entries lie nearest to numbers of
 the target type. The polynomial has c0 = 1 and is least squares of the relative error at Chebyshev
 points of |r| <= 2^-bits / 2, its coefficients rounded one by one, lowest first, the rest fitted
-anew. Prints all of it with the largest relative errors before an evaluation rounds. Needs mpmath
+anew. The series for machines without fused multiply-add are of e^r on |r| <= log(2) / 2, c1 = 1 as
+well. Prints all of it with the largest relative errors before an evaluation rounds. Needs mpmath
 and NumPy, takes a minute:
 
     python cpp/tools/fit_exp2.py
@@ -18,7 +19,6 @@ import numpy as np
 mp.mp.prec = 200
 
 SERIES = (
-    (np.float32, 0, 6),
     (np.float32, 3, 4),
     (np.float32, 4, 3),
     (np.float64, 0, 11),
@@ -26,28 +26,35 @@ SERIES = (
 )
 """Type, bits of the table, degree of the polynomial."""
 
+NATURAL = ((np.float32, 6), (np.float64, 11))
+"""Type and degree of the series of e^r."""
+
 TRIALS = 1 << 24
 """Factors that are tried at random where the type has too many to try all."""
 
 
-def fit(degree: int, dtype: type[np.floating], reach: mp.mpf) -> list[float]:
-    """Coefficients c0 = 1, c1, ... of 2^r on |r| <= reach, each a number of `dtype`."""
+def fit(
+    degree: int, dtype: type[np.floating], reach: mp.mpf, base: mp.mpf, known: int = 1
+) -> list[float]:
+    """Coefficients of base^r on |r| <= reach, each a number of `dtype`, the first `known` all 1."""
     count = 8 * degree
     points = [mp.cos(mp.pi * (2 * i + 1) / (2 * count)) * reach for i in range(count)]
-    fixed: list[float] = [1.0]
+    fixed = [1.0] * known
     while len(fixed) <= degree:
-        rows = [[r**k / mp.power(2, r) for k in range(len(fixed), degree + 1)] for r in points]
-        rest = [1 - mp.fsum(c * r**k for k, c in enumerate(fixed)) / mp.power(2, r) for r in points]
+        rows = [[r**k / mp.power(base, r) for k in range(len(fixed), degree + 1)] for r in points]
+        rest = [
+            1 - mp.fsum(c * r**k for k, c in enumerate(fixed)) / mp.power(base, r) for r in points
+        ]
         solution = mp.lu_solve(mp.matrix(rows), mp.matrix(rest))
         fixed.append(float(dtype(solution[0])))
     return fixed
 
 
-def largest_error(coefficients: list[float], reach: mp.mpf) -> mp.mpf:
+def largest_error(coefficients: list[float], reach: mp.mpf, base: mp.mpf) -> mp.mpf:
     """Largest relative error over 2001 points of the interval."""
     points = [mp.mpf(i) / 1000 * reach for i in range(-1000, 1001)]
     return max(
-        abs(mp.fsum(c * r**k for k, c in enumerate(coefficients)) / mp.power(2, r) - 1)
+        abs(mp.fsum(c * r**k for k, c in enumerate(coefficients)) / mp.power(base, r) - 1)
         for r in points
     )
 
@@ -85,8 +92,8 @@ def search(dtype: type[np.floating], bits: int) -> tuple[np.longdouble, list[flo
 if __name__ == "__main__":
     for dtype, bits, degree in SERIES:
         reach = mp.mpf(2) ** -bits / 2
-        found = fit(degree, dtype, reach)
-        off = mp.nstr(largest_error(found, reach), 3)
+        found = fit(degree, dtype, reach, mp.mpf(2))
+        off = mp.nstr(largest_error(found, reach, mp.mpf(2)), 3)
         print(f"{dtype.__name__}, table of {2**bits}, degree {degree}: polynomial off by {off}")
         print("   ", ", ".join(c.hex() for c in found[:0:-1]))
         if bits:
@@ -94,3 +101,9 @@ if __name__ == "__main__":
             high = float(factor)
             print(f"  table off by {off:.3g}, factor {high.hex()} + {float(factor - high).hex()}")
             print("   ", ", ".join(entry.hex() for entry in table))
+    for dtype, degree in NATURAL:
+        reach = mp.log(2) / 2
+        found = fit(degree, dtype, reach, mp.e, known=2)
+        off = mp.nstr(largest_error(found, reach, mp.e), 3)
+        print(f"{dtype.__name__}, e^r, degree {degree}: polynomial off by {off}")
+        print("   ", ", ".join(c.hex() for c in found[:1:-1]))

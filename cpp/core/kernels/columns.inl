@@ -3,7 +3,8 @@
 // kernel for such an axis, which takes over where a column's maximum is infinite or out of reach.
 
 // Vectors at a time: 256 bytes with AVX-512, four lines of each class. Their sums and shifts fill
-// its 32 registers; with 16 there is room for half as many.
+// its 32 registers; with AVX2's 16 there is room for half as many. Vectors of 16 bytes need four to
+// fill a line, and sums in memory cost less than the latencies of a narrower stripe.
 constexpr int stripe = sizeof(Vec<float>) == 32 ? 2 : 4;
 
 // Classes that are looked at for a guess of the maxima.
