@@ -28,7 +28,7 @@ struct Vec<double> {
 using VecF = Vec<float>;
 using VecD = Vec<double>;
 
-constexpr bool fuses = true;  // mul_add rounds once
+constexpr bool fuses = true;     // mul_add rounds once
 constexpr int exp2_at_once = 1;  // the processor overlaps them by itself
 template <class T>
 constexpr int exponent_of_one = 0;  // as `power` expects it
