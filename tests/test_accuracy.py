@@ -173,6 +173,45 @@ def test_few_classes_that_dominate(operation, judge, rng, classes, dominating, t
     judge(operation.name, operation(x.T.copy(), 0), x.T, 0)
 
 
+LOWEST = {np.float32: -87, np.float64: -708}
+"""Exponents close to the smallest normal number."""
+
+
+@FLOATS
+@pytest.mark.parametrize("classes", [10, 1000, 200_000])
+@pytest.mark.parametrize("below", [10, 17.5, 24, 33, 300])
+def test_terms_that_count_by_their_number_alone(operation, judge, exact, classes, below, dtype):
+    """A maximum that leaves next to nothing: a runner-up, and many terms far below even that."""
+    if not exact:
+        pytest.skip("NumPy adds such terms up as subnormal numbers, of few digits")
+    runner_up = np.linspace(LOWEST[dtype], LOWEST[dtype] + 15, 8, dtype=dtype)
+    x = np.full((8, classes), LOWEST[dtype] - below, dtype)
+    x[:, 3], x[:, classes // 2] = 0, runner_up
+    judge(operation.name, operation(x), x)
+    judge(operation.name, operation(x.T.copy(), 0), x.T, 0)
+
+
+@FLOATS
+@pytest.mark.parametrize("classes", [100, 20_000])
+def test_probabilities_near_the_smallest_number(backend, judge, rng, classes, dtype):
+    x = rng.uniform(-3, 0, (8, classes)).astype(dtype)
+    x[:, ::2] += LOWEST[dtype] + rng.choice([0, 5, 10, 20], (8, 1))
+    judge("softmax", fs.softmax(x, backend=backend), x)
+    judge("softmax", fs.softmax(x.T.copy(), 0, backend=backend), x.T, 0)
+    spread = np.repeat(x, 2, -1)[:, ::2]
+    judge("softmax", fs.softmax(spread, backend=backend), x)
+
+
+@FLOATS
+def test_probabilities_just_above_the_smallest_number(backend, judge, rng, dtype):
+    """They are not 0, be they ever so little above: of the second class, 1 to 1.000001 times it."""
+    info = np.finfo(dtype)
+    x = np.zeros((1000, 2), dtype)
+    x[:, 1] = np.log(np.float64(info.tiny)) + rng.uniform(0, 1e-6, len(x))
+    judge("softmax", fs.softmax(x, backend=backend), x)
+    judge("softmax", fs.softmax(x.T.copy(), 0, backend=backend), x.T, 0)
+
+
 @HALVES
 @pytest.mark.parametrize("classes", [1, 2, 17, 1000, 32000])
 @pytest.mark.parametrize("scale", [1, 10])

@@ -101,7 +101,8 @@ def _format_of(real: type[np.floating[Any]]) -> _Format:
     info = np.finfo(real)
     magic = 1.5 * 2.0**info.nmant - info.minexp + 1
     # 2 more: factors 2**r may be below 1, and the limit that is made of this is rounded.
-    return _Format(magic, float(info.minexp + 2), 2.0**info.minexp * (1 + 2.0**-20))
+    smallest = 2.0**info.minexp * (1 + 8 * float(info.eps))
+    return _Format(magic, float(info.minexp + 2), smallest)
 
 
 _REALS = {types.float32: np.float32, types.float64: np.float64}

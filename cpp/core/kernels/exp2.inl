@@ -24,6 +24,7 @@ struct Limits;
 template <>
 struct Limits<float> {
     static constexpr float bias = scale_saturates ? 24 : 40;  // see Shift
+    static constexpr float bias_of_rest = 100;                // see Below
     static constexpr float lowest = scale_saturates ? -190 : -124;
     static constexpr float highest = 126;
     // Largest |x * c| whose reduction keeps its digits.
@@ -34,7 +35,7 @@ struct Limits<float> {
 
 template <>
 struct Limits<double> {
-    static constexpr double bias = 100;
+    static constexpr double bias = 100, bias_of_rest = 100;
     static constexpr double lowest = scale_saturates ? -1200 : -1020;
     static constexpr double highest = 1022;
     static constexpr double reach = 0x1p20;

@@ -6,25 +6,28 @@
 // 2^((x - max) * c + bias) for x < max, 0 for the maximum itself, as a sum of two numbers: with max
 // * c = n + p, n rounded, the exponent is x * c - n less the same p for all, whose digits are those
 // of a remainder. `low` is what the last rounding took from the term, so that logsumexp stays
-// within 1.5 (2) ULP where one term decides. Takes 5 instructions more than a shift.
+// within 1.5 (2) ULP where one term decides. Takes 5 instructions more than a shift. The bias is
+// large: without the maximum, a sum as small as the smallest normal number has to keep its digits,
+// to which a million terms far below that add up.
 template <class T>
 struct Below {
+    static constexpr T bias = Limits<T>::bias_of_rest;
     Reduction<T> by;
     Vec<T> max, floor, minus_max_c, n_less_bias, minus_p;
 
     FASTSOFTMAX_INLINE Below(Vec<T> of, const Scale<T>& c) : by(c), max(of) {
         const auto all = [](T a) { return Vec<T>::all(a); };
-        const T lowest = (Limits<T>::lowest - Limits<T>::bias) * c.c_inverse;
+        const T lowest = (Limits<T>::lowest - bias) * c.c_inverse;
         floor = max + all(lowest);
         minus_max_c = all(0) - max * by.c_hi;
         const Vec<T> n = (all(magic<T>) - minus_max_c) - all(magic<T>);
-        n_less_bias = n - all(Limits<T>::bias);
+        n_less_bias = n - all(bias);
         minus_p = all(0) - by.remainder(max, n);
     }
 
     FASTSOFTMAX_INLINE Pair<Vec<T>> exp2(Vec<T> x) const {
         x = at_least(x, floor);
-        const Vec<T> z = mul_add(x, by.c_hi, minus_max_c) + Vec<T>::all(magic<T> + Limits<T>::bias);
+        const Vec<T> z = mul_add(x, by.c_hi, minus_max_c) + Vec<T>::all(magic<T> + bias);
         const Vec<T> n = (z - Vec<T>::all(magic<T>)) + n_less_bias;
         const Vec<T> own = power(z, magic<T>, Exp2<T>::table);
         const Vec<T> r[] = {by.remainder_and(minus_p, x, n)};
@@ -64,7 +67,7 @@ inline Pair<double> in_terms(const Total& sum) {
 
 // log(ties + rest), `rest` being a sum of terms of `Below`: of as many rows as there are lanes.
 inline Vec<double> log_of(Vec<double> ties, Vec<double> rest, float) {
-    const double unit = 1 / (Exp2<float>::factor * __builtin_exp2(Limits<float>::bias));
+    const double unit = 1 / (Exp2<float>::factor * __builtin_exp2(Below<float>::bias));
     return log_of_one_and(ties - Vec<double>::all(1), rest * Vec<double>::all(unit));
 }
 inline Pair<Vec<double>> log_of(Vec<double> ties, const Pair<Vec<double>>& rest, double) {
@@ -79,7 +82,7 @@ inline Pair<Vec<double>> log_of(Vec<double> ties, const Pair<Vec<double>>& rest,
     // One number before the bias goes: `low`, as much as a ULP for each 7 classes, is flushed to 0
     // where the sum is below 2^-970.
     const Pair<Vec<double>> one = two_sum(high, low);
-    const Vec<double> bias = all(__builtin_exp2(-Limits<double>::bias));
+    const Vec<double> bias = all(__builtin_exp2(-Below<double>::bias));
     const Pair<Vec<double>> sum = two_sum(ties, one.high * bias);
     return log(Pair<Vec<double>>{sum.high, sum.low + one.low * bias});
 }

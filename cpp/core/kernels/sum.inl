@@ -70,7 +70,9 @@ inline Inverse<float> inverse(const Total& t, float) {
     const Inverse<Vec<float>> all = inverse(Vec<double>::all(t.high), Vec<double>::all(t.high));
     return {first_lane(all.hi), first_lane(all.lo)};
 }
-inline Inverse<double> inverse(const Total& t, double) {
+inline Inverse<double> inverse(const Total& total, double) {
+    // `low` of many terms is as much as 50 ULP, and quotients near 0 do without `lo`, flushed.
+    const Pair<double> t = two_sum(total.high, total.low);
     const double q = 1 / t.high;
     return {q, (__builtin_fma(-q, t.high, 1) - q * t.low) * q};
 }
