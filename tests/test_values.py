@@ -2,6 +2,7 @@
 
 from itertools import product
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -223,6 +224,24 @@ def test_subnormal_inputs(operation, judge, rng, dtype, group):
         x = rng.uniform(-0.99, 0.99, (4, classes)).astype(dtype) * tiny
         assert (np.abs(x) < tiny).all()
         judge(operation.name, operation(x), x)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("classes", [1, 2, 100])
+def test_subnormal_inputs_are_normal_in_float64(backend, kind, classes):
+    x = np.full((3, classes), -np.inf, kind)
+    x[:, 0] = [ml_dtypes.finfo(kind).smallest_subnormal, -ml_dtypes.finfo(kind).tiny / 2, -0.0]
+    got = fs.logsumexp(x, -1, dtype=np.float64, backend=backend)
+    np.testing.assert_array_equal(got, x[:, 0].astype(np.float64))
+
+
+def test_a_cast_comes_first(operation, rng):
+    """What is computed in float32 is computed from float32."""
+    for shape in [(200, 2), (200, 70), (20, 1000)]:
+        x = rng.normal(0, 10, shape)
+        x -= x.max(-1, keepdims=True)  # logsumexp close to 0
+        got = operation(x, dtype=np.float32)
+        np.testing.assert_array_equal(got, operation(x.astype(np.float32)))
 
 
 def test_float16_sums_above_its_largest_number(operation, judge):

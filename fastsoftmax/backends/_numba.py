@@ -329,7 +329,8 @@ class NumbaBackend:
         step = max(1, PIECE * call.out.size // call.x.size)
         for start in range(0, count, step):
             at = tuple(index[start : start + step] for index in chosen) if batch else ()
-            scores = x[at].astype(np.float64)
+            with np.errstate(all="ignore"):  # rounded as for all other results of this type
+                scores = x[at].astype(np.float32).astype(np.float64)
             if mask is not None:
                 np.copyto(scores, -np.inf, where=~mask[at])
             lse = np.empty((min(step, count - start), 1))

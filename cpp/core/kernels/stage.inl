@@ -7,9 +7,17 @@ constexpr int64_t piece = 16384;  // elements whose sum is folded by itself: a s
 // Elements as they lie in memory, by type.
 struct F32 {
     using Bits = float;
+    // Subnormal numbers are normal in double, but 0 to the conversion.
     template <class T>
     static T get(float a) {
-        return static_cast<T>(a);
+        if constexpr (sizeof(T) == 4) {
+            return a;
+        } else {
+            const auto bits = static_cast<int32_t>(bits_of(a));
+            const double small = static_cast<double>(bits & 0x7fffffff) * 0x1p-149;
+            const bool is_small = (bits & 0x7f800000) == 0;
+            return is_small ? (bits < 0 ? -small : small) : static_cast<double>(a);
+        }
     }
     template <class T>
     static float put(T a) {
@@ -42,7 +50,7 @@ struct BF16 {
     using Bits = uint16_t;
     template <class T>
     static T get(uint16_t a) {
-        return static_cast<T>(from_bf16(a));
+        return F32::get<T>(from_bf16(a));
     }
     template <class T>
     static uint16_t put(T a) {
