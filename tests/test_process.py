@@ -188,6 +188,39 @@ def test_traps_are_not_sprung(run_python, backend):
     run_python(FLOATING_POINT + code, backend)
 
 
+@X86
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_a_row_of_several_threads_has_a_state_of_its_own(run_python, backend, kind):
+    if not backend.startswith("cpp"):
+        pytest.skip("only the C++ core sets the floating-point state")
+    code = """
+    def run(x, threads):
+        y = x.copy()
+        return (
+            fs.softmax(x, backend=backend, threads=threads).tobytes(),
+            fs.softmax(y, out=y, backend=backend, threads=threads).tobytes(),
+        )
+
+    rows = [(rng.standard_normal((1, 300_000)) * 10).astype(sys.argv[2]) for _ in range(20)]
+    for x in rows:
+        wanted = run(x, 1)
+        for state in (0x3F80, 0x5F80, 0x7F80):  # other rounding modes
+            mxcsr(state)
+            got = run(x, 2), run(x, 1)
+            mxcsr(0x1F80)
+            assert got == (wanted, wanted), hex(state)
+    for special in (np.nan, np.inf, -np.inf, np.finfo(x.dtype).tiny / 4):
+        for part in (slice(None), [5, 100_000]):
+            x = rows[0].copy()
+            x[0, part] = special
+            mxcsr(0x1000)  # all traps, of subnormal operands too
+            with np.errstate(all="ignore"):
+                run(x, 2)
+            mxcsr(0x1F80)
+    """
+    run_python(FLOATING_POINT + code, backend, kind)
+
+
 # A forced choice ----------------------------------------------------------------------------------
 
 FIRST_CALL = """

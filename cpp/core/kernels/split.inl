@@ -23,12 +23,14 @@ struct SplitRow {
 
 template <class T>
 double split_guess(const Job& job, const Row& row) {
+    const FloatMode mode;
     SplitRow<T> r(job, row);
     return static_cast<double>(guessed_max(r.x, r.c));
 }
 
 template <class T>
 double split_max(const Job& job, const Row& row, int64_t k0) {
+    const FloatMode mode;
     SplitRow<T> r(job, row);
     T top = -HUGE_VAL;
     r.x.visit(k0, piece_at<T>(job, k0),
@@ -38,6 +40,7 @@ double split_max(const Job& job, const Row& row, int64_t k0) {
 
 template <class T>
 bool split_suits(const Job& job, const Row& row, double top) {
+    const FloatMode mode;
     SplitRow<T> r(job, row);
     return shift_for(static_cast<T>(top), r.c, r.s);
 }
@@ -53,6 +56,7 @@ Part split_sum(const Job& job, const Row& row, double top, int64_t k0) {
 
 template <class T>
 bool split_total(const Part* parts, int64_t count, Part* total) {
+    const FloatMode mode;
     Folded<T> folded;
     for (int64_t i = 0; i < count; ++i) folded.add({parts[i].high, parts[i].low});
     const Total sum = folded.total();
