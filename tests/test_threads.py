@@ -361,6 +361,33 @@ def test_concurrent_calls_share_one_budget_of_threads(backend, run_python):
     run_python(code, backend)
 
 
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_the_interpreter_may_end_during_a_call(backend, run_python, threads):
+    """Daemon threads that ask for the GIL when there is none any more."""
+    code = """
+        import sys, threading, time
+        import numpy as np
+        import fastsoftmax as fs
+
+        x = np.zeros((300, 1000), np.float32)
+        fs.softmax(x, backend=sys.argv[1])
+        begun = threading.Barrier(4)
+
+        def work():
+            begun.wait()
+            while True:
+                for function in (fs.softmax, fs.log_softmax, fs.logsumexp):
+                    function(x, -1, backend=sys.argv[1], threads=int(sys.argv[2]))
+
+        for _ in range(3):
+            threading.Thread(target=work, daemon=True).start()
+        begun.wait()
+        time.sleep(0.05)
+        """
+    for _ in range(3):
+        run_python(code, backend, threads)
+
+
 def test_memory_that_runs_out_is_a_memory_error(backend, run_python):
     if not backend.startswith("cpp"):
         pytest.skip("Python's own allocations raise MemoryError by themselves")

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "fastcall.hpp"
+#include "gil.hpp"
 #include "plan.hpp"
 
 namespace fastsoftmax {
@@ -18,7 +19,7 @@ constexpr int64_t elements_with_gil = 16 * 1024;
 
 inline void run_unlocked(const Kernels& kernels, Request& request) {
     if (elements(request) < elements_with_gil) return run(kernels, request);
-    const py::gil_scoped_release unlocked;
+    const WithoutGil unlocked;
     run(kernels, request);
 }
 

@@ -39,7 +39,7 @@ void probe_copy(py::handle target, const py::array& x, py::array y, bool non_tem
     require(reinterpret_cast<uintptr_t>(y.data()) % sizeof(float) == 0, "y: not aligned");
     const void* const from = x.data();
     void* const to = y.mutable_data();
-    const py::gil_scoped_release unlocked;
+    const WithoutGil unlocked;
     kernels.probes.copy[non_temporal](from, to, n, repetitions);
 }
 
@@ -47,13 +47,13 @@ double probe_read(py::handle target, const py::array& x, int64_t repetitions) {
     const Kernels& kernels = kernels_of(target);
     const int64_t n = floats_in(x, "x");
     const void* const from = x.data();
-    const py::gil_scoped_release unlocked;
+    const WithoutGil unlocked;
     return kernels.probes.read(from, n, repetitions);
 }
 
 double probe_exp(py::handle target, bool wide, int64_t n) {
     const Kernels& kernels = kernels_of(target);
-    const py::gil_scoped_release unlocked;
+    const WithoutGil unlocked;
     return kernels.probes.exp[wide](n);
 }
 
