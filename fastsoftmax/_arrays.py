@@ -49,11 +49,11 @@ def _from_torch(x: Any) -> Array:
     torch = sys.modules["torch"]
     if x.requires_grad:
         raise TypeError(
-            "x is a torch tensor that requires grad; NumPy functions cannot follow gradients: "
-            "pass x.detach()"
+            "it is a torch tensor that requires grad; NumPy functions cannot follow gradients: "
+            "pass its detach()"
         )
     if x.device.type != "cpu":
-        raise TypeError(f"x is a torch tensor on device {x.device}; move it with x.cpu()")
+        raise TypeError(f"it is a torch tensor on device {x.device}; move it with cpu()")
     if x.dtype is torch.bfloat16:
         import ml_dtypes
 
@@ -70,23 +70,28 @@ def _check_interface(x: Any) -> None:
     np.ndarray(said["shape"], said["typestr"], buffer, said.get("offset", 0), said.get("strides"))
 
 
+def _converted(x: Any) -> Array:
+    if "torch" in sys.modules and isinstance(x, sys.modules["torch"].Tensor):
+        return _from_torch(x)
+    if hasattr(x, "__dlpack__") and not hasattr(x, "__array__") and not isinstance(x, np.ndarray):
+        return np.from_dlpack(x)
+    _check_interface(x)
+    return np.asarray(x)
+
+
+_REFUSALS = (ValueError, TypeError, BufferError, RuntimeError)
+"""What array-likes raise, or classes of their own that may not take a message: JAX's tracers."""
+
+
 def as_array(x: Any, name: str) -> Array:
     """A plain ndarray of whatever array-like was handed in, without a copy where possible."""
     if type(x) is np.ndarray:
         return x
-    if "torch" in sys.modules and isinstance(x, sys.modules["torch"].Tensor):
-        return _from_torch(x)
     try:
-        if (
-            hasattr(x, "__dlpack__")
-            and not hasattr(x, "__array__")
-            and not isinstance(x, np.ndarray)
-        ):
-            return np.from_dlpack(x)
-        _check_interface(x)
-        return np.asarray(x)
-    except (ValueError, TypeError, BufferError, RuntimeError) as error:
-        raise type(error)(f"{name} cannot be made an array: {error}") from error
+        return _converted(x)
+    except _REFUSALS as error:
+        kind = next(known for known in _REFUSALS if isinstance(error, known))
+        raise kind(f"{name} cannot be made an array: {error}") from error
 
 
 def _as_floats(x: Any, name: str) -> Array:

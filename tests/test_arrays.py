@@ -452,6 +452,29 @@ def test_a_lying_array_interface_is_refused(operation):
         operation(Liar())
 
 
+class OwnError(TypeError):
+    """Of another library: made of something else than a message."""
+
+    def __init__(self, culprit):
+        super().__init__(f"{culprit.name} has no value yet")
+
+
+class Abstract:
+    """What a compiler traces with: a shape without numbers."""
+
+    name = "tracer"
+
+    def __array__(self, dtype=None, copy=None):
+        raise OwnError(self)
+
+
+def test_an_error_of_another_library_becomes_ours(operation):
+    with pytest.raises(TypeError, match="x cannot be made an array: tracer has no value yet"):
+        operation(Abstract())
+    with pytest.raises(TypeError, match="where cannot be made an array: tracer"):
+        operation([1.0, 2.0], where=Abstract())
+
+
 def test_keepdims(backend, x):
     for axis in (0, (1, 3), None):
         kept = fs.logsumexp(x, axis, keepdims=True, backend=backend)

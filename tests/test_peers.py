@@ -80,6 +80,14 @@ def test_torch_tensors_that_require_grad_are_refused(operation, torch):
     operation(x.detach())
 
 
+def test_a_refused_tensor_is_named(backend, torch):
+    heat = torch.ones((), requires_grad=True)
+    with pytest.raises(TypeError, match=r"^temperature .* requires grad"):
+        fs.softmax([1.0, 2.0], temperature=heat, backend=backend)
+    with pytest.raises(TypeError, match=r"^where .* on device meta"):
+        fs.softmax([1.0], where=torch.ones(1, dtype=torch.bool, device="meta"), backend=backend)
+
+
 def test_torch_views(operation, torch, rng):
     x = torch.from_numpy(rng.normal(size=(6, 8)))
     np.testing.assert_array_equal(operation(-x), operation(-x.numpy()))
@@ -145,6 +153,11 @@ def test_where_agrees_with_jax(backend, jax, rng):
         fs.softmax(x, where=where, backend=backend),
         np.asarray(jax.nn.softmax(jax.numpy.asarray(x), where=jax.numpy.asarray(where))),
     )
+
+
+def test_jax_tracers_are_refused(operation, jax):
+    with pytest.raises(TypeError, match=r"x cannot be made an array: .* traced array"):
+        jax.jit(operation)(jax.numpy.zeros(3))
 
 
 # ONNX Runtime and TensorFlow ----------------------------------------------------------------------
