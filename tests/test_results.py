@@ -91,8 +91,18 @@ def test_large_results_are_as_good_as_numpys(backend, rng, options):
     for twin in (pickle.loads(pickle.dumps(got)), copy.copy(got), copy.deepcopy(got), got + 0):
         np.testing.assert_array_equal(twin, kept)
         assert not np.shares_memory(twin, got)
+    got.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        got[0] = 1
+    got.flags.writeable = True
     got *= 0
     assert not got.any()
+    view = memoryview(got.base)
+    assert view.nbytes >= got.nbytes
+    del got
+    view[:3] = b"mem"
+    fs.softmax(x, backend=backend, **options)
+    assert view[:3] == b"mem"
 
 
 @pytest.mark.parametrize("dtype", [None, np.float64, np.float16])

@@ -46,11 +46,12 @@ struct Object {
     static PyTypeObject* type;
 
     static void ready(py::module_& m, const char* name, PyMethodDef* methods,
-                      PyGetSetDef* properties) {
-        PyType_Slot slots[4] = {{Py_tp_dealloc, reinterpret_cast<void*>(&dealloc)}};
+                      PyGetSetDef* properties, getbufferproc memory = nullptr) {
+        PyType_Slot slots[5] = {{Py_tp_dealloc, reinterpret_cast<void*>(&dealloc)}};
         int count = 1;
         if (methods) slots[count++] = {Py_tp_methods, methods};
         if (properties) slots[count++] = {Py_tp_getset, properties};
+        if (memory) slots[count++] = {Py_bf_getbuffer, reinterpret_cast<void*>(memory)};
         const std::string full = std::string("fastsoftmax._core.") + name;
         PyType_Spec spec{full.c_str(), sizeof(Object), 0,
                          Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};

@@ -22,6 +22,12 @@ struct GiveBack {
 };
 using Buffer = Object<std::unique_ptr<void, GiveBack>>;
 
+// A result that was made read-only may be written to again only if its base says so.
+int memory_of(PyObject* buffer, Py_buffer* view, int flags) {
+    const auto& memory = Buffer::of(buffer);
+    return PyBuffer_FillInfo(view, buffer, memory.get(), memory.get_deleter().bytes, 0, flags);
+}
+
 // NumPy's order 'K': axes as they lie in memory, by the size of their strides.
 std::vector<py::ssize_t> strides_like(const py::array& like, py::ssize_t itemsize) {
     const auto nd = static_cast<size_t>(like.ndim());
@@ -88,7 +94,7 @@ py::object new_array(py::handle dtype, int nd, const py::ssize_t* shape, const v
 }
 
 void add_results(py::module_& m) {
-    Buffer::ready(m, "Buffer", nullptr, nullptr);
+    Buffer::ready(m, "Buffer", nullptr, nullptr, memory_of);
     static PyMethodDef method =
         fast_method<empty, 3>("empty", "shape, dtype, like: an array of unknown content.");
     m.attr("empty") = py::reinterpret_steal<py::object>(PyCFunction_New(&method, nullptr));
