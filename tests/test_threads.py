@@ -1,6 +1,7 @@
 """How many threads a call may use and who says so; forks and concurrent calls."""
 
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -386,6 +387,24 @@ def test_the_interpreter_may_end_during_a_call(backend, run_python, threads):
         """
     for _ in range(3):
         run_python(code, backend, threads)
+
+
+def test_a_call_that_is_over_holds_nothing(rng):
+    """Helpers that were busy until its end find out later that they are not wanted."""
+    _numba = pytest.importorskip("fastsoftmax.backends._numba")
+    if _numba.reason() is not None:
+        pytest.skip(_numba.reason())
+    pool, free = _numba._pool(), threading.Event()
+    for _ in range(pool._max_workers):
+        pool.submit(free.wait, 60)
+    try:
+        x = rng.normal(size=(300, 1000))
+        gone = weakref.ref(x)
+        fs.softmax(x, backend="numba", threads=2)
+        del x
+        assert gone() is None
+    finally:
+        free.set()
 
 
 def test_memory_that_runs_out_is_a_memory_error(backend, run_python):

@@ -62,9 +62,10 @@ if hasattr(os, "register_at_fork"):  # a forked child has none of the pool's thr
 def _deal(work: Callable[[Iterator[T]], None], pieces: Sequence[T], threads: int) -> None:
     """Run `work` on at most so many threads, the caller's among them, each on pieces it takes."""
     left = deque(pieces)
+    held = [work]  # by this call only: what was cancelled stays in the pool's queue for a while
 
     def run() -> None:
-        work(_taken(left))
+        held[0](_taken(left))
 
     wanted = min(threads, len(left)) - 1
     helpers = _submitted(run, wanted) if wanted > 0 else []
@@ -74,6 +75,7 @@ def _deal(work: Callable[[Iterator[T]], None], pieces: Sequence[T], threads: int
         left.clear()
         started = [helper for helper in helpers if not helper.cancel()]
         wait(started)
+        held.clear()
     for helper in started:
         helper.result()
 
