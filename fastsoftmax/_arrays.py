@@ -1,6 +1,7 @@
 """From what a caller hands in to the normal form of `_typing.Call`, with every refusal on the way.
 
 The only Python file that knows dtypes, axes, strides and overlap. No arithmetic on the data.
+What is most often handed in leaves each check first: a microsecond shows beside a thousand classes.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numpy as np
 
 from fastsoftmax._memory import empty
-from fastsoftmax._typing import Array, AxisLike, Call, Mask, Unset
+from fastsoftmax._typing import UNSET, Array, AxisLike, Call, Mask, Unset
 
 _A = TypeVar("_A", Array, Mask)
 
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _NATIVE = frozenset("efd")
-_TEMPERATURES = {"f": (1e-24, 1e24), "d": (1e-270, 1e270)}
+_TEMPERATURES = {_FLOAT32: (1e-24, 1e24), _FLOAT64: (1e-270, 1e270)}
 """log2(e) / temperature is used as a sum of two numbers, which must both be normal."""
 
 
@@ -33,7 +35,7 @@ def is_float(dtype: np.dtype[Any]) -> bool:
 
 def compute_dtype(out: np.dtype[Any]) -> np.dtype[Any]:
     """The type that arithmetic runs in for a result of type `out`."""
-    return np.dtype(np.float64 if out.char == "d" else np.float32)
+    return _FLOAT64 if out.char == "d" else _FLOAT32
 
 
 def _no_dtype(name: str, dtype: np.dtype[Any]) -> TypeError:
@@ -97,6 +99,8 @@ def as_array(x: Any, name: str) -> Array:
 def _as_floats(x: Any, name: str) -> Array:
     array = as_array(x, name)
     dtype = array.dtype
+    if dtype is _FLOAT32 or dtype is _FLOAT64:
+        return array
     if is_float(dtype):
         return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
     if dtype.kind in "iub":
@@ -117,7 +121,7 @@ def _result_dtype(x: Array, dtype: Any) -> np.dtype[Any]:
         wanted = np.dtype(ml_dtypes.bfloat16)
     if not is_float(wanted):
         raise TypeError(f"dtype must be float16, bfloat16, float32 or float64, not {wanted}")
-    native: np.dtype[Any] = wanted.newbyteorder("=")
+    native: np.dtype[Any] = wanted if wanted.isnative else wanted.newbyteorder("=")
     return native
 
 
@@ -125,6 +129,8 @@ def normalize_axes(
     axis: AxisLike | Unset, dim: AxisLike | Unset, default: AxisLike, ndim: int
 ) -> tuple[int, ...]:
     """Sorted, unique, non-negative axes from `axis=` or its alias `dim=`; None means all."""
+    if type(axis) is int and dim is UNSET and -ndim <= axis < ndim:
+        return (axis % ndim,)
     if isinstance(axis, Unset):
         axis = default if isinstance(dim, Unset) else dim
     elif not isinstance(dim, Unset):
@@ -157,12 +163,13 @@ def _mask(x: Any, where: Any, shape: tuple[int, ...]) -> Mask | None:
     mask = np.ones((), np.bool_) if where is None else as_array(where, "where")
     if mask.dtype != np.bool_:
         raise TypeError(f"where must be of bool, not {mask.dtype}")
-    try:
-        mask = np.broadcast_to(mask, shape)
-    except ValueError:
-        raise ValueError(
-            f"where has shape {mask.shape}, which does not broadcast to x's shape {shape}"
-        ) from None
+    if mask.shape != shape:  # np.broadcast_to takes 2.4 us to return what fits already
+        try:
+            mask = np.broadcast_to(mask, shape)
+        except ValueError:
+            raise ValueError(
+                f"where has shape {mask.shape}, which does not broadcast to x's shape {shape}"
+            ) from None
     if hidden is not np.ma.nomask:
         mask = mask & ~np.broadcast_to(hidden, shape)
     return mask
@@ -177,18 +184,24 @@ def _reduced_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, 
     return tuple(n for i, n in enumerate(shape) if i not in axes)
 
 
+def suits(temperature: float, dtype: np.dtype[Any]) -> bool:
+    """Whether a result of that type can be computed at this temperature."""
+    lowest, highest = _TEMPERATURES[compute_dtype(dtype)]
+    return lowest <= temperature <= highest
+
+
 def _temperature(
     temperature: Any, shape: tuple[int, ...], axes: tuple[int, ...], dtype: np.dtype[Any]
 ) -> float | Array:
-    if type(temperature) is float and temperature == 1.0:
-        return 1.0
+    if type(temperature) is float and suits(temperature, dtype):
+        return temperature
     given = as_array(temperature, "temperature")
     if given.dtype.kind not in "fiu" and not is_float(given.dtype):
         raise TypeError(
             f"temperature must be a real number or an array of them, not of dtype {given.dtype}"
         )
     values = given.astype(np.float64)
-    lowest, highest = _TEMPERATURES[compute_dtype(dtype).char]
+    lowest, highest = _TEMPERATURES[compute_dtype(dtype)]
     bad = ~((values >= lowest) & (values <= highest))
     if bad.any():
         first = float(values[bad].flat[0])
@@ -222,7 +235,7 @@ def _result(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], like: Array 
 
 
 def _same_memory(a: Array, b: Array) -> bool:
-    return (
+    return a is b or (
         a.__array_interface__["data"][0] == b.__array_interface__["data"][0]
         and a.shape == b.shape
         and a.strides == b.strides
@@ -235,24 +248,11 @@ def _apart(a: _A, out: Array) -> _A:
     return a.copy() if np.may_share_memory(a, out) else a
 
 
-def _disjoint(call: Call) -> Call:
-    """The call with every input copied that `out` overlaps, but for x as the very same memory."""
-    x, out, where = call.x, call.out, call.where
-    overlap = np.may_share_memory(x, out)
-    return call._replace(
-        x=x.copy() if overlap and not _same_memory(x, out) else x,
-        where=None if where is None else _apart(where, out),
-    )
-
-
-class Shaped(NamedTuple):
-    """What is known of a call before its result: x of one dimension or more, and its axes."""
-
-    x: Array
-    scalar: bool
-    axes: tuple[int, ...]
-    where: Mask | None
-    dtype: np.dtype[Any]
+def _disjoint(x: Array, where: Mask | None, out: Array) -> tuple[Array, Mask | None]:
+    """The inputs, each copied that `out` overlaps, but for x as the very same memory."""
+    if np.may_share_memory(x, out) and not _same_memory(x, out):
+        x = x.copy()
+    return x, None if where is None else _apart(where, out)
 
 
 def _shaped(
@@ -262,7 +262,8 @@ def _shaped(
     default: AxisLike,
     where: Any,
     dtype: Any,
-) -> Shaped:
+) -> tuple[Array, bool, tuple[int, ...], Mask | None, np.dtype[Any]]:
+    """x of one dimension or more, whether it had none, its axes and mask, the result's dtype."""
     array = _as_floats(x, "x")
     mask = _mask(x, where, array.shape)
     scalar = array.ndim == 0
@@ -270,7 +271,7 @@ def _shaped(
         array = array.reshape(1)
         mask = None if mask is None else mask.reshape(1)
     axes = normalize_axes(axis, dim, default, array.ndim)
-    return Shaped(array, scalar, axes, mask, _result_dtype(array, dtype))
+    return array, scalar, axes, mask, _result_dtype(array, dtype)
 
 
 def elementwise(
@@ -288,9 +289,10 @@ def elementwise(
     shape = () if scalar else array.shape
     scale = _temperature(temperature, array.shape, axes, kind)
     result = _result(out, shape, kind, None if scalar else array)
-    plain = result.view(np.ndarray)
-    call = Call(array, plain.reshape(1) if scalar else plain, axes, mask, scale, threads)
-    return (call if out is None else _disjoint(call)), result
+    plain = result if type(result) is np.ndarray else result.view(np.ndarray)
+    if out is not None:
+        array, mask = _disjoint(array, mask, plain)
+    return Call(array, plain.reshape(1) if scalar else plain, axes, mask, scale, threads), result
 
 
 class Reduction(NamedTuple):
@@ -324,8 +326,10 @@ def reduction(
         mask = factors != 0 if mask is None else mask & (factors != 0)
     result = _result(out, shape, kind, None)
     sign = empty(shape, kind) if return_sign else None
-    call = Call(array, result.view(np.ndarray).reshape(kept), axes, mask, 1.0, threads)
-    call = call if out is None else _disjoint(call)
+    plain = result.view(np.ndarray).reshape(kept)
+    if out is not None:
+        array, mask = _disjoint(array, mask, plain)
+    call = Call(array, plain, axes, mask, 1.0, threads)
     return Reduction(call, factors, None if sign is None else sign.reshape(kept), result, sign)
 
 

