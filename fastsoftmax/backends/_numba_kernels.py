@@ -64,14 +64,19 @@ PLANES, SCRATCH = 4, 1 << 17
 LOG2E, LOG2E_REST = (float.fromhex(h) for h in ("0x1.71547652b82fep+0", "0x1.777d0ffda0d24p-56"))
 
 
-def _jit(function: F) -> F:
+def _jit(function: F, nogil: bool = True) -> F:
     # No fastmath: what rounds on purpose must stay (contraction alone cost 45 ULP). No parallel:
     # Numba's threading layers die in a forked child (omp) or under concurrent callers (workqueue).
-    options: dict[str, Any] = {"error_model": "numpy", "nogil": True}
+    options: dict[str, Any] = {"error_model": "numpy", "nogil": nogil}
     try:
         return cast(F, numba.njit(cache=True, **options)(function))
     except RuntimeError:  # no directory to write the cache to
         return cast(F, numba.njit(**options)(function))
+
+
+def _small(function: F) -> F:
+    """For calls of a few microseconds, of which letting go of the interpreter would cost 0.03."""
+    return _jit(function, nogil=False)
 
 
 def _inlined(function: F) -> F:
@@ -655,6 +660,34 @@ def _has_nan(x: Any, count: int, step: int) -> bool:
         if number != number:
             return True
     return False
+
+
+# Small ordinary calls: see `_ordinary.Rows`. To find out whether memory overlaps is free here.
+
+
+@_inlined
+def _apart(x: Array, y: Array) -> bool:
+    """Whether x and y have one shape and are the very same memory or disjoint."""
+    gap = y.ctypes.data - x.ctypes.data
+    return x.shape == y.shape and (gap == 0 or abs(gap) >= x.nbytes)
+
+
+@_small
+def softmax_small(x: Array, y: Array) -> bool:
+    """Probabilities of every row, if x and y are `_apart`."""
+    apart = _apart(x, y)
+    if apart:
+        softmax_rows(x, y, 1.0)
+    return apart
+
+
+@_small
+def log_softmax_small(x: Array, y: Array) -> bool:
+    """Log-probabilities of every row, if x and y are `_apart`."""
+    apart = _apart(x, y)
+    if apart:
+        log_softmax_rows(x, y, 1.0)
+    return apart
 
 
 # Columns ------------------------------------------------------------------------------------------
