@@ -8,6 +8,7 @@ import pytest
 
 import fastsoftmax as fs
 from fastsoftmax import _registry
+from fastsoftmax._ordinary import Ordinary
 from fastsoftmax._typing import UNSET
 
 FUNCTIONS = (fs.softmax, fs.log_softmax, fs.logsumexp)
@@ -23,6 +24,14 @@ def shortcut(backend):
     if isinstance(found, _registry._NoShortcut):
         pytest.skip(f"{backend} has no shortcut")
     return found
+
+
+@pytest.fixture
+def wide_shortcut(backend, shortcut):
+    """The shortcut of the C++ core, which takes options, all axes and any size."""
+    if not backend.startswith("cpp"):
+        pytest.skip(f"{backend} takes the plainest calls only")
+    return shortcut
 
 
 @pytest.fixture
@@ -200,25 +209,25 @@ OPTIONS = {
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64])
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
-def test_ordinary_options_take_it(shortcut, backend, generally, function, option, dtype, rng):
+def test_ordinary_options_take_it(wide_shortcut, backend, generally, function, option, dtype, rng):
     if option == "temperature" and function is fs.logsumexp:
         pytest.skip("logsumexp has no temperature")
     x, given = rng.normal(size=(6, 8)).astype(dtype), OPTIONS[option]
     wanted = generally(lambda: function(x, -1, backend=backend, **given))
-    got = attempt(shortcut, function, x, -1, **given)
+    got = attempt(wide_shortcut, function, x, -1, **given)
     assert got.dtype == wanted.dtype
     assert got.tobytes() == wanted.tobytes()
     out = np.full_like(wanted, 7)
-    assert attempt(shortcut, function, x, -1, out=out, **given) is out
+    assert attempt(wide_shortcut, function, x, -1, out=out, **given) is out
     assert out.tobytes() == wanted.tobytes()
 
 
-def test_a_mask_that_the_result_overlaps_is_declined(shortcut):
+def test_a_mask_that_the_result_overlaps_is_declined(wide_shortcut):
     memory = np.ones(6 * 8 * 4, np.uint8)
     x, out = np.zeros((6, 8), np.float32), memory.view(np.float32).reshape(6, 8)
     where = memory[:48].view(np.bool_).reshape(6, 8)
-    assert attempt(shortcut, fs.softmax, x, where=where) is not NotImplemented
-    assert attempt(shortcut, fs.softmax, x, where=where, out=out) is NotImplemented
+    assert attempt(wide_shortcut, fs.softmax, x, where=where) is not NotImplemented
+    assert attempt(wide_shortcut, fs.softmax, x, where=where, out=out) is NotImplemented
 
 
 # What is taken and what is declined ---------------------------------------------------------------
@@ -226,7 +235,8 @@ def test_a_mask_that_the_result_overlaps_is_declined(shortcut):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
-def test_ordinary_calls_take_it(shortcut, backend, generally, function, dtype, rng):
+def test_ordinary_calls_take_it(wide_shortcut, backend, generally, function, dtype, rng):
+    shortcut = wide_shortcut
     for shape in [(10,), (1, 1000), (3, 4, 5), (1,), (300, 200)]:
         x = rng.normal(size=shape).astype(dtype)
         for axis in (UNSET, -1, len(shape) - 1, None):
@@ -242,6 +252,27 @@ def test_ordinary_calls_take_it(shortcut, backend, generally, function, dtype, r
     x = rng.normal(size=(4, 5)).astype(dtype)
     if function is not fs.logsumexp:
         assert attempt(shortcut, function, x, out=x) is x
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("function", [fs.softmax, fs.log_softmax], ids=lambda f: f.__name__)
+def test_every_shortcut_takes_the_plainest_calls(
+    shortcut, backend, generally, function, dtype, rng
+):
+    # Rows whose maxima the NumPy backend subtracts from all, from some and from none of them.
+    for shape in [(10,), (1, 1000), (1, 2000), (1, 5000), (3, 4, 5), (1,), (7, 1), (30, 200)]:
+        for scale in (1, 100):
+            x = (scale * rng.normal(size=shape)).astype(dtype)
+            for axis in (UNSET, -1, len(shape) - 1):
+                given = {} if axis is UNSET else {"axis": axis}
+                wanted = generally(lambda x=x, given=given: function(x, backend=backend, **given))
+                got = attempt(shortcut, function, x, axis)
+                assert got.tobytes() == wanted.tobytes()
+                out = np.full(shape, 7, dtype)
+                assert attempt(shortcut, function, x, axis, out=out) is out
+                assert out.tobytes() == wanted.tobytes()
+    x = rng.normal(size=(4, 5)).astype(dtype)
+    assert attempt(shortcut, function, x, out=x) is x
 
 
 def other_kinds(x):
@@ -262,7 +293,8 @@ def other_kinds(x):
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
 def test_all_others_are_declined(shortcut, function, rng):
     x = rng.normal(size=(6, 8)).astype(np.float32)
-    assert attempt(shortcut, function, x) is not NotImplemented
+    takes = attempt(shortcut, function, x) is not NotImplemented
+    assert takes or function is fs.logsumexp
     for other in other_kinds(x):
         assert attempt(shortcut, function, other) is NotImplemented, type(other)
     for axis in (0, -2, 2, 2**70, (1,), True, np.int64(1), "1", 1.0):
@@ -281,7 +313,7 @@ def test_all_others_are_declined(shortcut, function, rng):
     frozen.flags.writeable = False
     unfit = [fits[:-1], fits[None], fits.astype("f8"), fits.astype(">f4"), frozen, fits.view(Sub)]
     unfit += [np.asfortranarray(fits), [0.0]] if fits.ndim == 2 else [fits.repeat(2)[::2], 0]
-    assert attempt(shortcut, function, x, -1, out=fits) is fits
+    assert not takes or attempt(shortcut, function, x, -1, out=fits) is fits
     for out in unfit:
         assert attempt(shortcut, function, x, -1, out=out) is NotImplemented, out
     both = np.zeros(50, np.float32)
@@ -295,6 +327,7 @@ def test_choosing_comes_first(shortcut):
     with pytest.raises(fs.BackendUnavailable):
         fs.softmax(x, backend="nonesuch")
     with fs.use_backend("numpy"):
-        assert isinstance(_registry.route().shortcut, _registry._NoShortcut)
+        assert _registry.route().backend.name == "numpy"
+        assert isinstance(_registry.route().shortcut, Ordinary)
     with pytest.raises(ValueError, match="threads must be between"):
         fs.softmax(x, threads=0)

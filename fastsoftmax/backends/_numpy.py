@@ -1,7 +1,7 @@
 """The readable reference: ufuncs in place, block by block, so that temporaries stay in the cache.
 
-Subtracts the maximum, hence its accuracy: 4 + (max - x) ULP. Results below the smallest normal
-number are kept.
+Subtracts the maximum, hence its accuracy: 4 + (max - x) ULP; where softmax does without, it is
+better. Results below the smallest normal number are kept.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fastsoftmax._ordinary import Ordinary, Rows
 from fastsoftmax._typing import Array, Call
 
 BLOCK = 1 << 19
@@ -24,8 +25,20 @@ RUN = 256
 SMALL = 2048
 """Terms up to which the calls of a faster sum take longer than the slowest one."""
 
+LEAST, MOST = -1.0, 64.0
+"""Maxima of float32 rows that softmax need not subtract: one pass of five less, and one rounding.
+
+exp(x) has all its digits then wherever the result has, but for 1.4 ULP at the very smallest, and a
+sum of 2**35 of them is finite. Not in float64, where sums ask for terms up to 1.
+"""
+
+ONES = np.ones(SMALL)
+"""By them a dot product sums a small row, in half the time of np.add.reduce."""
+
 FOLD = 4096
 """Classes, an eighth as many in float64, from which on their halves are added first."""
+
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 CONFIDENT = 2.0**-10 if np.finfo(np.longdouble).nmant > 52 else 0.5
 """Sum of the terms behind the largest, which is 1, below which they are summed by themselves.
@@ -97,17 +110,30 @@ def _works_whole(call: Call) -> bool:
     That is so where classes lie farther apart than rows: (1000, 1024) in stripes of 256 columns,
     which share few places in a cache, takes 1.5 times as long.
     """
-    x, out, axes, where, temperature, _ = call
+    x, out, axes = call.x, call.out, call.axes
     return (
         len(axes) > 0
-        and where is None
-        and type(temperature) is float
-        and temperature == 1.0
-        and x.dtype == out.dtype == call.compute_dtype
+        and _is_plain(call)
         and x.shape == out.shape
         and x.strides == out.strides
         and abs(x.strides[axes[-1]]) > x.itemsize
     )
+
+
+def _is_plain(call: Call) -> bool:
+    """Whether the call has one type throughout, every class and the temperature 1."""
+    x, out, _, where, temperature, _ = call
+    return (
+        where is None
+        and type(temperature) is float
+        and temperature == 1.0
+        and x.dtype == out.dtype == call.compute_dtype
+    )
+
+
+def _is_lone(x: Array, axes: tuple[int, ...]) -> bool:
+    """Whether x is a single row."""
+    return len(axes) == x.ndim or (len(axes) == 1 and x.shape[axes[0]] == x.size)
 
 
 def _over(ufunc: np.ufunc, x: Array, axes: tuple[int, ...], dtype: Any = None) -> Any:
@@ -115,7 +141,7 @@ def _over(ufunc: np.ufunc, x: Array, axes: tuple[int, ...], dtype: Any = None) -
 
     Of a lone row 0-d, which broadcasts as well and takes a third of the time.
     """
-    if len(axes) == x.ndim or (len(axes) == 1 and x.shape[axes[0]] == x.size):
+    if _is_lone(x, axes):
         return np.asarray(ufunc.reduce(x, None, dtype))
     return ufunc.reduce(x, axes, dtype, keepdims=True)
 
@@ -190,13 +216,15 @@ def _folded(terms: Array, axis: int) -> Array:
     return folded
 
 
-def _scores(call: Call) -> Array:
-    """(x - max) / T, written into `out` where its type allows."""
+def _scores(call: Call, shift: Callable[[Array], Array | None] = np.asarray) -> Array:
+    """(x - shift(max)) / T, written into `out` where its type allows; x itself if that is None."""
     x = _masked(call)
     into = call.out if call.out.dtype == x.dtype else None
     top = _over(np.maximum, x, call.axes)
     if isinstance(call.temperature, float) and call.temperature == 1.0:
-        plain: Array = np.subtract(x, top, out=into)
+        if (by := shift(top)) is None:
+            return x
+        plain: Array = np.subtract(x, by, out=into)
         return plain
     # Wider: one rounding, and no overflow of a difference that is still to be divided.
     scores = np.subtract(x, top, dtype=_wider(x.dtype))
@@ -230,12 +258,41 @@ def _rest(rows: Array) -> Any:
     return terms.sum(1, dtype=_wider(rows.dtype)) + (np.count_nonzero(top, axis=1) - 1)
 
 
+def _needed(top: Array) -> Array | None:
+    """What softmax subtracts of maxima, row by row: a row does not depend on those beside it."""
+    if top.dtype != np.float32:
+        return top
+    tame = (top >= LEAST) & (top <= MOST)
+    return None if tame.all() else np.where(tame, np.float32(0), top)
+
+
 def _softmax(call: Call) -> None:
+    if call.x.size <= SMALL and _is_lone(call.x, call.axes) and _is_plain(call):
+        _softmax_row(call.x, call.out)
+        return
     for step, _ in _steps(call):
-        terms = _scores(step)
-        np.exp(terms, out=terms)
+        scores = _scores(step, _needed)
+        terms = step.out if step.out.dtype == scores.dtype else np.empty_like(scores)
+        np.exp(scores, out=terms)
         np.divide(terms, _total(terms, step.axes), out=terms)
         _finish(step, terms, 0.0)
+
+
+def _softmax_row(x: Array, out: Array) -> None:
+    """The same of a lone small row, in fewer and cheaper calls."""
+    # The dtype by its letter and `out` by its place: each is 0.1 us less of 3.
+    narrow = x.dtype.char == "f"
+    top = x.item(x.argmax())  # a NaN, if there is one; np.maximum.reduce takes 0.7 us more
+    if narrow and LEAST <= top <= MOST:
+        np.exp(x, out)
+    else:
+        np.subtract(x, top, out)
+        np.exp(out, out)
+    if narrow:
+        total = np.float32(out.astype(_FLOAT64).ravel().dot(ONES[: out.size]))
+    else:
+        total = np.add.reduce(out, None, np.longdouble).astype(np.float64)
+    np.divide(out, total, out)
 
 
 def _log_softmax(call: Call) -> None:
@@ -275,10 +332,28 @@ def _logsumexp(call: Call, weights: Array | None, sign: Array | None) -> None:
         np.copyto(step.out, lse, casting="same_kind")
 
 
+def _rows(operation: Callable[[Call], None]) -> dict[np.dtype[Any], Rows]:
+    """An operation as the shortcut wants it: of rows in float32 and in float64."""
+
+    def rows(x: Array, out: Array) -> bool:
+        if x is not out and (x.shape != out.shape or np.may_share_memory(x, out)):
+            return False
+        if operation is _softmax and len(x) == 1 and x.size <= SMALL:
+            _quietly(_softmax_row, x, out)
+        else:
+            _quietly(operation, Call(x, out, (1,), None, 1.0, 1))
+        return True
+
+    return dict.fromkeys((_FLOAT32, _FLOAT64), rows)
+
+
 class NumpyBackend:
     """The operations in NumPy."""
 
     name = "numpy"
+
+    def __init__(self) -> None:
+        self.shortcut = Ordinary(_rows(_softmax), _rows(_log_softmax))
 
     def softmax(self, call: Call) -> None:
         """See `fastsoftmax.softmax`."""
