@@ -208,19 +208,25 @@ exp stays within 0.99 ULP in float32 (worst at -0x1.54c57ep+5) and 1.00 in float
 
 @_by_type
 def _power(r: Any) -> Any:
-    """2**r for |r| <= 1/2."""
-    leading, *others = reversed(
-        [_REALS[r.real](float.fromhex(c)) for c in SERIES[_REALS[r.real]].split()]
-    )
-    rest = tuple(others)
+    """2**r for |r| <= 1/2, and in float64 what the last rounding took from it."""
+    real = _REALS[r.real]
+    leading, *others = reversed([real(float.fromhex(c)) for c in SERIES[real].split()])
+    middle, last = tuple(others[:-1]), others[-1]
 
-    def implementation(r: Any) -> Any:
+    def single(r: Any) -> Any:
         p = splat(leading)
-        for c in rest:
+        for c in middle:
             p = fma(p, r, splat(c))
-        return p
+        return fma(p, r, splat(last)), zeros(r)
 
-    return implementation
+    def double(r: Any) -> Any:
+        p = splat(leading)
+        for c in middle:
+            p = fma(p, r, splat(c))
+        power = fma(p, r, splat(last))
+        return power, fma(p, r, splat(last) - power)
+
+    return single if r.real == types.float32 else double
 
 
 @_inlined
@@ -231,16 +237,17 @@ def _terms(x: Any, plan: _Plan) -> Any:
     x = maximum(x - plan.base, plan.lowest)
     z = fma(x, plan.c_high, plan.magic)
     r = fma(x, plan.c_low, fma(x, plan.c_high, plan.magic - z))
-    return _power(r) * exponent(z)
+    return _power(r)[0] * exponent(z)
 
 
 @_inlined
 def _relative_terms(x: Any, plan: _Plan, fraction: Any) -> Any:
-    """Terms times 2**-fraction. Scaling their sum so would cost log_softmax 1 ULP in float64."""
+    """Terms times 2**-fraction, and what they lost. Scaling their sum so would cost 1 ULP."""
     x = maximum(x - plan.base, plan.lowest)
     z = fma(x, plan.c_high, fraction) + plan.magic
     r = fma(x, plan.c_low, fma(x, plan.c_high, plan.magic - z) + fraction)
-    return _power(r) * exponent(z)
+    (power, lost), scale = _power(r), exponent(z)
+    return power * scale, lost * scale
 
 
 # Sums ---------------------------------------------------------------------------------------------
@@ -285,6 +292,19 @@ def _sum_of_two(a: Any, b: Any) -> Any:
         return _merged(_sum_of(a), _sum_of(b))
 
     return double if a.real == types.float32 else compensated
+
+
+@_by_type
+def _restored(s: Any, lost: Any) -> Any:
+    """A sum with what its terms had lost: a ULP of logsumexp where few decide. None in float32."""
+
+    def double(s: Any, lost: Any) -> Any:
+        return s
+
+    def compensated(s: Any, lost: Any) -> Any:
+        return _Compensated(s.total, s.lost + lost)
+
+    return double if lost.real == types.float32 else compensated
 
 
 @_by_type
@@ -519,6 +539,13 @@ def _store_within(p: Any, a: Any, left: int) -> None:
 
 
 @_inlined
+def _others(a: Any, top: Any, plan: _Plan, fraction: Any) -> Any:
+    """Terms but for those of the largest score, and what they lost."""
+    (t, lost), zero = _relative_terms(a, plan, fraction), zeros(a)
+    return where_equal(a, top, zero, t), where_equal(a, top, zero, lost)
+
+
+@_inlined
 def _rest(x: Any, classes: int, plan: _Plan, fraction: Any, largest: Any) -> Any:
     """The sum of the terms of a row without the largest, and how many those were."""
     v = lanes(x)
@@ -527,16 +554,16 @@ def _rest(x: Any, classes: int, plan: _Plan, fraction: Any, largest: Any) -> Any
     total, ties = _sum_of(zero), zero
     at = 0
     while at < classes:
-        a, b = _load_within(moved(x, at), classes - at), zero
-        t = where_equal(a, top, zero, _relative_terms(a, plan, minus))
+        a = _load_within(moved(x, at), classes - at)
+        (t, lost), (b, less) = _others(a, top, plan, minus), (zero, zero)
         ties = ties + where_equal(a, top, one, zero)
         at += v
         if at < classes:
             a = _load_within(moved(x, at), classes - at)
-            b = where_equal(a, top, zero, _relative_terms(a, plan, minus))
+            b, less = _others(a, top, plan, minus)
             ties = ties + where_equal(a, top, one, zero)
             at += v
-        total = _merged(total, _sum_of_two(t, b))
+        total = _restored(_merged(total, _sum_of_two(t, b)), lost + less)
     return _across(total), _across(_sum_of(ties))
 
 
@@ -800,14 +827,15 @@ def _column_rest(x: Any, classes: int, plan: _Plan, fraction: Any, top: Any, tie
     for begin in range(0, classes, 2 * v):
         for i in range(min(v, classes - begin)):
             p, kept = moved(x, (begin + i) * v), moved(sums, 2 * i * lanes(sums))
-            a, b = load(p), zero
-            t = where_equal(a, top, zero, _relative_terms(a, plan, fraction))
+            a = load(p)
+            (t, lost), (b, less) = _others(a, top, plan, fraction), (zero, zero)
             tied = tied + where_equal(a, top, one, zero)
             if begin + i + v < classes:
                 a = load(moved(p, v * v))
-                b = where_equal(a, top, zero, _relative_terms(a, plan, fraction))
+                b, less = _others(a, top, plan, fraction)
                 tied = tied + where_equal(a, top, one, zero)
-            _keep_sum(kept, _merged(_sum_at(x, kept), _sum_of_two(t, b)))
+            total = _merged(_sum_at(x, kept), _sum_of_two(t, b))
+            _keep_sum(kept, _restored(total, lost + less))
     _write_lanes(_sum_of(tied), ties)
     return _add_up(sums, x)
 
@@ -945,7 +973,7 @@ def _weighted_total(x: Any, weights: Any, classes: int, plan: _Plan, fraction: A
         a = _load_within(moved(x, at), classes - at)
         b = _load_within(moved(weights, at), classes - at)
         # Terms that stand for 0 are 0, lest they are all that is left after others cancel.
-        t = where_less(a - plan.base, lowest, zero, _relative_terms(a, plan, fraction) * b)
+        t = where_less(a - plan.base, lowest, zero, _relative_terms(a, plan, fraction)[0] * b)
         total = _merged(total, _sum_of(t))
     return _across(total)
 
