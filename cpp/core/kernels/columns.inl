@@ -4,7 +4,7 @@
 
 // Vectors at a time: 256 bytes with AVX-512, four lines of each class. Their sums and shifts fill
 // its 32 registers; with AVX2's 16 there is room for half as many. Vectors of 16 bytes need four to
-// fill a line, and sums in memory cost less than the latencies of a narrower stripe.
+// fill a line, and are exponentiated that many at a time.
 constexpr int stripe = sizeof(Vec<float>) == 32 ? 2 : 4;
 
 // Classes that are looked at for a guess of the maxima.

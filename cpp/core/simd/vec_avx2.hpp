@@ -29,7 +29,7 @@ using VecF = Vec<float>;
 using VecD = Vec<double>;
 
 constexpr bool fuses = true;     // mul_add rounds once
-constexpr int exp2_at_once = 1;  // the processor overlaps them by itself
+constexpr int exp2_at_once = 1;  // vectors, step by step
 template <class T>
 constexpr int exponent_of_one = 0;  // as `power` expects it
 
