@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import fastsoftmax as fs
-from fastsoftmax import _truth
+from fastsoftmax import _registry, _truth
 from fastsoftmax._registry import reasons
 
 SEED = int(os.environ.get("FASTSOFTMAX_SEED") or secrets.randbits(32))
@@ -65,6 +65,17 @@ def operation(request, backend):
 
     run.name = request.param
     return run
+
+
+@pytest.fixture
+def no_shortcuts(monkeypatch):
+    """Every call takes the general way, for tests that put something else at its end."""
+    route = _registry.route
+    monkeypatch.setattr(
+        _registry,
+        "route",
+        lambda name=None: _registry.Route(route(name).backend, _registry._NoShortcut()),
+    )
 
 
 @pytest.fixture

@@ -132,7 +132,7 @@ def test_a_backend_named_by_its_family_is_shown_by_its_variant(capsys):
     assert fs.backends()[0] in capsys.readouterr().out.split()
 
 
-def test_a_wrong_result_is_not_timed(monkeypatch, tmp_path, capsys):
+def test_a_wrong_result_is_not_timed(no_shortcuts, monkeypatch, tmp_path, capsys):
     whole = NumpyBackend.softmax
 
     def wrong(self, call):
@@ -156,7 +156,7 @@ def test_a_wrong_result_is_not_timed(monkeypatch, tmp_path, capsys):
     ]
 
 
-def test_a_result_that_is_not_written_is_wrong(monkeypatch, capsys):
+def test_a_result_that_is_not_written_is_wrong(no_shortcuts, monkeypatch, capsys):
     monkeypatch.setattr(NumpyBackend, "softmax", lambda self, call: None)
     assert main([*SMALL, "--batch", "1"]) == 1
     assert "wrong result" in capsys.readouterr().err

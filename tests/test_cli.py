@@ -204,7 +204,7 @@ def test_selftest_passes(backend, capsys):
 
 
 @pytest.fixture
-def small(monkeypatch):
+def small(no_shortcuts, monkeypatch):
     """A selftest of a few small cases."""
     monkeypatch.setattr(selftest, "CLASSES", (1, 2, 17))
     monkeypatch.setattr(selftest, "THREADED", ((3, 17),))

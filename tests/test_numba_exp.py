@@ -77,7 +77,7 @@ def terms(x, largest, out, relative):
     for at in range(0, x.size, vectors.lanes(p)):
         v = kernels._load_within(vectors.moved(p, at), x.size - at)
         if relative:
-            t = kernels._relative_terms(v, plan, vectors.splat(fraction))
+            t, _ = kernels._relative_terms(v, plan, vectors.splat(fraction))
         else:
             t = kernels._terms(v, plan)
         kernels._store_within(vectors.moved(q, at), t, x.size - at)

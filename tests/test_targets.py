@@ -363,7 +363,7 @@ def test_peers_that_are_wrong_missing_or_slow(fakes):
     assert all(0 < t.best <= t.median <= t.ninth_decile for t in group.times.values())
 
 
-def test_a_wrong_result_of_ours_ends_it(fakes, monkeypatch):
+def test_a_wrong_result_of_ours_ends_it(no_shortcuts, fakes, monkeypatch):
     monkeypatch.setattr(NumpyBackend, "softmax", lambda self, call: call.out.fill(0.5))
     with pytest.raises(runner.WrongResult, match="numpy, softmax float32 6 x 10"):
         targets.measure(SMALL, {Entry("numpy", SMALL): True}, 0.0)

@@ -286,11 +286,12 @@ class NumbaBackend:
 
     def __init__(self) -> None:
         from fastsoftmax.backends import _numba_kernels as kernels
+        from fastsoftmax.backends import _numba_weighted as weighted
 
         self._softmax = _Kernels(kernels.softmax_rows, kernels.softmax_columns)
         self._log_softmax = _Kernels(kernels.log_softmax_rows, kernels.log_softmax_columns)
         self._logsumexp = _Kernels(kernels.logsumexp_rows, kernels.logsumexp_columns)
-        self._weighted_logsumexp = kernels.weighted_logsumexp
+        self._weighted_logsumexp = weighted.weighted_logsumexp
         self.shortcut = Ordinary(
             _MachineCode(kernels.softmax_small), _MachineCode(kernels.log_softmax_small)
         )

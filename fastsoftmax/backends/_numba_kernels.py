@@ -208,25 +208,19 @@ exp stays within 0.99 ULP in float32 (worst at -0x1.54c57ep+5) and 1.00 in float
 
 @_by_type
 def _power(r: Any) -> Any:
-    """2**r for |r| <= 1/2, and in float64 what the last rounding took from it."""
+    """2**r for |r| <= 1/2, and what the last rounding took from it."""
     real = _REALS[r.real]
     leading, *others = reversed([real(float.fromhex(c)) for c in SERIES[real].split()])
     middle, last = tuple(others[:-1]), others[-1]
 
-    def single(r: Any) -> Any:
-        p = splat(leading)
-        for c in middle:
-            p = fma(p, r, splat(c))
-        return fma(p, r, splat(last)), zeros(r)
-
-    def double(r: Any) -> Any:
+    def implementation(r: Any) -> Any:
         p = splat(leading)
         for c in middle:
             p = fma(p, r, splat(c))
         power = fma(p, r, splat(last))
         return power, fma(p, r, splat(last) - power)
 
-    return single if r.real == types.float32 else double
+    return implementation
 
 
 @_inlined
@@ -938,75 +932,3 @@ def logsumexp_columns(x: Array, lse: Array, temperature: float, begin: int, end:
                 write(pointer(lse, stripe.row + g * v + i), _like(t, result))
         begin += stripe.vectors
     alive(scratch)
-
-
-# Weighted sums ------------------------------------------------------------------------------------
-
-
-@_jit
-def _folded(x: Array, weights: Array) -> tuple[Array, Array]:
-    """x and its weights, as x + log(abs(weights)) and signs if weights and terms may overflow."""
-    extreme = False
-    for j in range(x.size):
-        size, absent = abs(weights[j]), x[j] == -np.inf or weights[j] == 0
-        extreme |= not (2.0**-500 <= size <= 2.0**500 or absent)
-    if not extreme:
-        return x, weights
-    addends, signs = x.copy(), np.sign(weights)
-    for j in range(x.size):
-        if x[j] != -np.inf:  # an absent class stays so, whatever its weight
-            addends[j] += math.log(abs(weights[j]))
-    return addends, signs
-
-
-@_inlined
-def _weighted_total(x: Any, weights: Any, classes: int, plan: _Plan, fraction: Any) -> Any:
-    """Sum of weights * exp(x - largest), raised."""
-    v = lanes(x)
-    total = _sum_of(splat(0.0))
-    fraction = splat(fraction)
-    lowest, zero = splat(plan.lowest), splat(0.0)
-    kept = room(0.0)
-    _keep(kept, 0, plan)
-    plan = _plan_of_row(kept, 0)
-    for at in range(0, classes, v):
-        a = _load_within(moved(x, at), classes - at)
-        b = _load_within(moved(weights, at), classes - at)
-        # Terms that stand for 0 are 0, lest they are all that is left after others cancel.
-        t = where_less(a - plan.base, lowest, zero, _relative_terms(a, plan, fraction)[0] * b)
-        total = _merged(total, _sum_of(t))
-    return _across(total)
-
-
-@_inlined
-def _infinite_total(x: Any, weights: Any, classes: int) -> float:
-    """The sum if the largest x is not finite: only the infinities count, and NaN."""
-    total = 0.0
-    for j in range(classes):
-        a = read(moved(x, j))
-        if a != -np.inf:
-            total += a * read(moved(weights, j)) if abs(a) == np.inf else a - a
-    return total
-
-
-@_jit
-def weighted_logsumexp(x: Array, weights: Array, lse: Array, sign: Array) -> None:
-    """log(abs(sum(weights * exp(x)))) of every row and the sum's sign, in float64 only.
-
-    float32 terms would underflow where a small x has a large weight.
-    """
-    classes = x.shape[1]
-    for i in range(x.shape[0]):
-        addends, factors = _folded(x[i], weights[i])
-        p, q = pointer(addends, 0), pointer(factors, 0)
-        largest = _largest(p, classes)
-        plan, fraction = _plan(p, largest, 1.0, RAISED_FOR_LOG)
-        if math.isfinite(largest):
-            total = _weighted_total(p, q, classes, plan, fraction) * 2.0**-RAISED_FOR_LOG
-            lse[i] = largest + math.log(abs(total))
-        else:
-            total = _infinite_total(p, q, classes)
-            lse[i] = math.log(abs(total))
-        sign[i] = np.sign(total)
-        alive(addends)
-        alive(factors)
