@@ -271,7 +271,8 @@ def _softmax(call: Call) -> None:
         _softmax_row(call.x, call.out)
         return
     for step, _ in _steps(call):
-        scores = _scores(step, _needed)
+        # In a small call a subtraction takes 0.5 us, and finding out that it can go 4 us.
+        scores = _scores(step, _needed if step.x.size > SMALL else np.asarray)
         terms = step.out if step.out.dtype == scores.dtype else np.empty_like(scores)
         np.exp(scores, out=terms)
         np.divide(terms, _total(terms, step.axes), out=terms)
