@@ -213,7 +213,7 @@ def test_probabilities_just_above_the_smallest_number(backend, judge, rng, dtype
 
 
 @HALVES
-@pytest.mark.parametrize("classes", [1, 2, 17, 1000, 32000])
+@pytest.mark.parametrize("classes", [1, 2, 10, 17, 64, 65, 1000, 32000, 200_000])
 @pytest.mark.parametrize("scale", [1, 10])
 def test_half_types_are_rounded_once(operation, judge, rng, classes, scale, dtype):
     x = logits(rng, classes, scale, 0, dtype)
@@ -222,13 +222,15 @@ def test_half_types_are_rounded_once(operation, judge, rng, classes, scale, dtyp
 
 
 @HALVES
-def test_half_types_are_the_rounding_of_float32(backend, exact, rng, dtype):
-    x = logits(rng, 257, 3, 0, dtype)
-    wide = fs.softmax(x.astype(np.float32), backend=backend)
-    got = fs.softmax(x, backend=backend)
+@pytest.mark.parametrize("classes", [2, 10, 33, 257, 5000])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_half_types_are_the_rounding_of_float32(operation, exact, rng, classes, axis, dtype):
+    x = rng.normal(0, 3, (131, classes) if axis else (classes, 131)).astype(dtype)
+    wide = operation(x.astype(np.float32), axis)
+    got = operation(x, axis)
     if exact:
         np.testing.assert_array_equal(got, wide.astype(dtype))
-    spacing = np.float64(np.abs(np.nextafter(got, got.dtype.type(2)) - got))
+    spacing = np.float64(np.spacing(np.abs(got)))
     assert (np.abs(np.float64(got) - wide) <= spacing).all()
 
 

@@ -4,12 +4,14 @@ The order of summation may depend on the number of classes, the dtype, the instr
 whether the classes are contiguous; on nothing else. NumPy promises this for threads only.
 """
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 import fastsoftmax as fs
 
-FLOATS = pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+TYPES = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16]
+FLOATS = pytest.mark.parametrize("dtype", TYPES)
 SHAPES = [(1, 300_000), (5, 100_001), (300, 1000), (20_000, 10), (3000, 33), (7, 4097)]
 
 
@@ -72,17 +74,19 @@ def test_a_column_alone_or_in_a_batch(fixed, rng, classes, dtype):
         same(np.array(fixed(x[:, column:], 0)), np.array(batch[..., column:]))
 
 
-@pytest.mark.parametrize("columns", [1 << 20, (1 << 20) + 5], ids=["whole lines", "shared lines"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("rest", [0, 5], ids=["whole lines", "shared lines"])
 @pytest.mark.parametrize("offset", [0, 1, 4], ids=lambda offset: f"{offset} bytes off")
-def test_columns_past_the_caches(fixed, rng, columns, offset):
+def test_columns_past_the_caches(fixed, rng, rest, offset, dtype):
     """Results of 28 MB are written past the caches; in parts they are not."""
     if fixed.name == "logsumexp":
         pytest.skip("its results are small")
-    x = rng.normal(0, 5, (7, columns)).astype(np.float32)
+    columns = (1 << 22) // np.dtype(dtype).itemsize + rest
+    x = rng.normal(0, 5, (7, columns)).astype(dtype)
     wanted = np.concatenate([fixed(part, 0) for part in np.array_split(x, 8, axis=1)], axis=1)
     buffer = np.zeros(x.nbytes + 64 + offset, np.uint8)
     start = -buffer.ctypes.data % 64 + offset
-    out = buffer[start : start + x.nbytes].view(np.float32).reshape(x.shape)
+    out = buffer[start : start + x.nbytes].view(dtype).reshape(x.shape)
     same(fixed(x, 0, out=out), wanted)
     assert not buffer[:start].any()
     assert not buffer[start + x.nbytes :].any()

@@ -129,13 +129,16 @@ def test_changes_from_another_thread_do_no_harm(backend):
 def past_the_caches(backend):
     """Results larger than any cache that begin at odd addresses: aligned stores fault there."""
     rng = np.random.default_rng()
-    for shape, axis in (((7, 1_000_003), 1), ((1_000_003, 7), 1), ((70, 100_003), 0)):
-        x = rng.normal(0, 3, shape).astype(np.float32)
+    kinds = (np.float32, np.float16, ml_dtypes.bfloat16)
+    shapes = (((7, 1_000_003), 1), ((1_000_003, 7), 1), ((70, 100_003), 0))
+    for kind, ((first, last), axis) in product(kinds, shapes):
+        shape = (first * 4 // np.dtype(kind).itemsize, last)
+        x = rng.normal(0, 3, shape).astype(kind)
         memory = np.empty(x.nbytes + 64, np.uint8)
         for function in (fs.softmax, fs.log_softmax):
             wanted = function(x, axis, backend=backend)
             for offset in (1, 4, 6, 63):
-                out = memory[offset : offset + x.nbytes].view(np.float32).reshape(shape)
+                out = memory[offset : offset + x.nbytes].view(kind).reshape(shape)
                 out[...] = np.nan
                 function(x, axis, out=out, backend=backend)
                 if backend == "numpy":

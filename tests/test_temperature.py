@@ -1,5 +1,6 @@
 """`temperature=`: one number for all rows or one per row, exact at any value."""
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -23,7 +24,7 @@ def close(got, wanted, dtype):
     np.testing.assert_allclose(np.float64(got), np.float64(wanted), rtol=rtol, atol=1e-37)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, ml_dtypes.bfloat16])
 @pytest.mark.parametrize("heat", [0.25, 0.7, 1, 1.0, 3, np.float32(2.5), np.array(1.7), 1e3])
 def test_scalars(heated, judge, rng, dtype, heat):
     x = rng.normal(0, 2, (6, 33)).astype(dtype)

@@ -1,5 +1,6 @@
 """`where=`: masked classes take no part, whatever they hold."""
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -8,7 +9,7 @@ import fastsoftmax as fs
 ABSENT = {"softmax": 0.0, "log_softmax": -np.inf, "logsumexp": -np.inf}
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, ml_dtypes.bfloat16])
 @pytest.mark.parametrize("axis", [-1, 0, (0, 1), None])
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
 def test_masked_classes_take_no_part(operation, judge, rng, dtype, axis, share):

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "simd/float_mode.hpp"
-#include "simd/half.hpp"
 #include FASTSOFTMAX_VEC
 
 // For what stands in the innermost loops: left to itself GCC makes a call of the exponential there,
@@ -67,12 +66,16 @@ const Kernels kernels = {
       rows<double, Op::logsumexp, GroupSum<double>>}},
     {{columns<float, Op::softmax>, columns<float, Op::log_softmax>, columns<float, Op::logsumexp>},
      {columns<double, Op::softmax>, columns<double, Op::log_softmax>,
-      columns<double, Op::logsumexp>}},
+      columns<double, Op::logsumexp>},
+     {columns<Float16, Op::softmax>, columns<Float16, Op::log_softmax>,
+      columns<Float16, Op::logsumexp>},
+     {columns<BFloat16, Op::softmax>, columns<BFloat16, Op::log_softmax>,
+      columns<BFloat16, Op::logsumexp>}},
     {{short_rows<float, Op::softmax>, short_rows<float, Op::log_softmax>,
       short_rows<float, Op::logsumexp>},
      {short_rows<double, Op::softmax>, short_rows<double, Op::log_softmax>,
       short_rows<double, Op::logsumexp>}},
-    {split_of<float>, split_of<double>},
+    {split_of<float>, split_of<double>, split_of<Float16>, split_of<BFloat16>},
     {exp_array<float>, exp_array<double>},
     {{probe_copy<false>, probe_copy<true>}, probe_read, {probe_exp<float>, probe_exp<double>}}};
 

@@ -7,6 +7,7 @@
 namespace fastsoftmax {
 
 enum class Elem : uint8_t { f32, f64, f16, bf16 };
+constexpr int num_elems = 4;
 constexpr int elem_size[] = {4, 8, 2, 2};
 
 enum class Op : uint8_t { softmax, log_softmax, logsumexp };
@@ -46,12 +47,11 @@ struct Job {
     bool in_place;        // x and out are the same memory
     bool plain_x;         // x: one contiguous class axis, and so is the mask's; readable in vectors
     bool contiguous_out;  // out: one contiguous class axis
-    bool plain_out;       // the same, in the compute type
     bool streaming;       // the result goes past the caches
     int num_class_axes;   // merged; 1 in nearly all calls
     const Axis* classes;  // outermost first
     int64_t num_classes;
-    int64_t scratch_len;  // elements of the compute type a row has at `scratch`: num_classes, or 0
+    int rows_kept;  // rows that `scratch` has room for, in the compute type
 };
 
 // Computes `count` rows, `step` apart; for a column kernel x and out are contiguous along `step`.
@@ -64,15 +64,15 @@ struct Part {
 };
 
 // softmax of one row by several threads, in pieces of `length` classes from k0 = 0, length, ... on.
-// For a contiguous class axis and a result in the compute type.
+// For contiguous class axes. `kept`: room for a row in the compute type, or null.
 struct Pieces {
     int64_t length;
     double (*guess)(const Job&, const Row&);            // of the maximum; reads the first classes
     double (*max)(const Job&, const Row&, int64_t k0);  // of a piece, NaN left out
     bool (*suits)(const Job&, const Row&, double top);  // as `top` of the functions below
-    Part (*sum)(const Job&, const Row&, double top, int64_t k0);
+    Part (*sum)(const Job&, const Row&, void* kept, double top, int64_t k0);
     bool (*total)(const Part*, int64_t count, Part* of);  // false if the guess was too far off
-    void (*finish)(const Job&, const Row&, double top, const Part& total, int64_t k0);
+    void (*finish)(const Job&, const Row&, void* kept, double top, const Part& total, int64_t k0);
 };
 
 // Loops that do one thing only, to learn what the hardware allows: n floats moved or read, so many
@@ -86,13 +86,13 @@ struct Probes {
 // The kernels of one instruction set, by [float64][op].
 struct Kernels {
     const char* name;
-    int columns[2];              // rows that `column` and `few` take at a time, by [float64]
-    int few_classes;             // up to this many a row is summed class by class
-    Kernel rows[2][num_ops];     // contiguous class axis: sums vector by vector
-    Kernel strided[2][num_ops];  // any class axis: sums class by class
-    Kernel column[2][num_ops];   // the same sums, rows side by side
-    Kernel few[2][num_ops];      // the same sums, few classes, contiguous class axis
-    Pieces split[2];             // softmax of a long row, by [float64]
+    int columns[2];                     // rows that `column` and `few` take at a time, by [float64]
+    int few_classes;                    // up to this many a row is summed class by class
+    Kernel rows[2][num_ops];            // contiguous class axis: sums vector by vector
+    Kernel strided[2][num_ops];         // any class axis: sums class by class
+    Kernel column[num_elems][num_ops];  // the same sums, rows side by side; by type of x and out
+    Kernel few[2][num_ops];             // the same sums, few classes, contiguous class axis
+    Pieces split[num_elems];            // softmax of a long row, by type of the result
     // The exponential inside the kernels, for x <= 0: to measure its error and its speed. Gives e^x
     // times a unit, which it returns; to divide by it would add a rounding that no kernel does.
     double (*exp[2])(const void* x, void* y, int64_t n);

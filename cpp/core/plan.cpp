@@ -122,7 +122,8 @@ void do_unit(void* context, int64_t unit, int worker) {
 }
 
 // The batch axis along which x and out are contiguous, or -1.
-int column_axis(const Request& r, int64_t size) {
+int column_axis(const Request& r) {
+    const int64_t size = elem_size[static_cast<int>(r.in)];
     for (int i = 0; i < r.num_batch; ++i) {
         const Axis& a = r.batch[i];
         if (a.size >= min_columns && a.x == size && (a.out == size || r.op == Op::logsumexp))
@@ -189,40 +190,46 @@ Plan plan_of(const Kernels& kernels, Request& r, int64_t threads) {
         contiguous && (r.in == compute ? !masked || inner.where == 1 : half && !wide && !masked);
     job.contiguous_out =
         r.num_class == 1 && (inner.out == elem_size[static_cast<int>(r.out)] || K == 1);
-    job.plain_out = job.contiguous_out && r.out == compute;
     job.streaming =
         r.op != Op::logsumexp && bytes_moved(r) > cached_bytes() && result_is_aligned(r);
     job.classes = r.classes;
     job.num_class_axes = r.num_class;
     job.num_classes = K;
 
-    const bool vertical = r.num_class == 1 && r.in == compute && r.out == compute && !masked &&
-                          !r.weighted && K > 1 && !temperature_varies(r);
-    const int column = vertical && !contiguous ? column_axis(r, size) : -1;
+    const bool alike =
+        r.num_class == 1 && K > 1 && !masked && !r.weighted && !temperature_varies(r);
+    // Half types have room for exponentials at `scratch` only.
+    const bool narrow = r.op == Op::softmax && r.out != compute;
+    const bool vertical = alike && !contiguous && r.in == r.out &&
+                          (!narrow || K * kernels.columns[wide] * size <= cached_bytes() / 2);
+    const int column = vertical ? column_axis(r) : -1;
     if (column >= 0) std::swap(r.batch[column], r.batch[r.num_batch - 1]);
     const Axis& along = r.batch[r.num_batch - 1];
     const bool few = contiguous && K <= kernels.few_classes;
-    const bool turned =
-        few && vertical && along.size >= min_columns && (job.plain_out || r.op == Op::logsumexp);
+    const bool turned = few && alike && (!wide || r.in == compute) && along.size >= min_columns &&
+                        (job.contiguous_out || r.op == Op::logsumexp);
     const int op = static_cast<int>(r.op);
-    plan.kernel = column >= 0          ? kernels.column[wide][op]
+    plan.kernel = column >= 0          ? kernels.column[static_cast<int>(r.in)][op]
                   : turned             ? kernels.few[wide][op]
                   : contiguous && !few ? kernels.rows[wide][op]
                                        : kernels.strided[wide][op];
     plan.side_by_side = column >= 0 || turned ? kernels.columns[wide] : 1;
 
     // Exponentials on their way to a result that is not in the compute type, or in another place.
-    // Past the caches two rows, so that one can be swept while the other is written.
-    const int64_t rows_kept = column >= 0 ? plan.side_by_side : job.streaming ? 2 : 1;
-    const int64_t row_bytes = K * rows_kept * size;
-    const int64_t room = job.streaming ? cached_bytes() / 2 : scratch_bytes;
-    const bool wants_scratch = r.op == Op::softmax && row_bytes <= room &&
-                               (column >= 0 || job.streaming || !job.plain_out);
-    job.scratch_len = wants_scratch ? K : 0;
-    plan.scratch_bytes = wants_scratch ? (row_bytes + 63) / 64 * 64 : 0;
+    // Two rows if there is room, so that one can be swept while the other is written.
+    const bool in_result = job.contiguous_out && r.out == compute;
+    const int64_t room =
+        job.streaming || (column >= 0 && narrow) ? cached_bytes() / 2 : scratch_bytes;
+    const auto fits = [&](int64_t rows) { return rows * K * size <= room; };
+    if (r.op == Op::softmax && column >= 0) {
+        job.rows_kept = fits(kernels.columns[wide]) ? kernels.columns[wide] : 0;
+    } else if (r.op == Op::softmax && (job.streaming || !in_result)) {
+        job.rows_kept = fits(2) ? 2 : job.streaming ? 0 : fits(1);
+    }
+    plan.scratch_bytes = (job.rows_kept * K * size + 63) / 64 * 64;
 
-    const Pieces& split = kernels.split[wide];
-    if (r.op == Op::softmax && contiguous && job.plain_out && !r.weighted &&
+    const Pieces& split = kernels.split[static_cast<int>(r.out)];
+    if (r.op == Op::softmax && contiguous && job.contiguous_out && !r.weighted &&
         total(r.batch, r.num_batch) < threads && K >= least_pieces * split.length)
         plan.split = &split;
     return plan;
@@ -232,6 +239,7 @@ Plan plan_of(const Kernels& kernels, Request& r, int64_t threads) {
 struct SplitUnits {
     const Job& job;
     const Pieces& split;
+    void* kept;
     Row row;
     double top;
     Part total;
@@ -266,13 +274,13 @@ bool split_row(const Team& team, SplitUnits& units) {
     }
     if (!split.suits(units.job, units.row, units.top)) return false;
     on_pieces(team, units, [](SplitUnits& u, int64_t i, int64_t k0) {
-        u.parts[static_cast<size_t>(i)] = u.split.sum(u.job, u.row, u.top, k0);
+        u.parts[static_cast<size_t>(i)] = u.split.sum(u.job, u.row, u.kept, u.top, k0);
     });
     const auto count = static_cast<int64_t>(units.parts.size());
     // In place a sum out of range is that of a NaN, which spoils the whole row as it should.
     if (!split.total(units.parts.data(), count, &units.total) && !units.job.in_place) return false;
     on_pieces(team, units, [](SplitUnits& u, int64_t, int64_t k0) {
-        u.split.finish(u.job, u.row, u.top, u.total, k0);
+        u.split.finish(u.job, u.row, u.kept, u.top, u.total, k0);
     });
     return true;
 }
@@ -285,6 +293,7 @@ void run_split(const Plan& plan, const Request& r) {
     const auto count = static_cast<size_t>(pieces);
     SplitUnits units{plan.job,
                      *plan.split,
+                     plan.job.streaming ? nullptr : scratch.get(),
                      r.first,
                      0,
                      {},

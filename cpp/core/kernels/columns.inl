@@ -13,6 +13,8 @@ constexpr int64_t guessed_classes = 32;
 // So many ties can be counted in float32 and stay exact.
 constexpr int64_t countable = 1 << 20;
 
+constexpr int cache_line = 64;  // of memory, in bytes
+
 // log(ties + rest) by lane, to more digits than T has.
 template <class T>
 struct ColumnLogs;
@@ -41,10 +43,12 @@ struct ColumnLogs<double> {
     }
 };
 
-// One array's part of a stripe of N vectors. Not Whole: of its one vector `lanes` are there.
-template <class T, int N, bool Whole>
+// One array's part of a stripe of N vectors, of elements E in memory. Not Whole: of its one vector
+// `lanes` are there.
+template <class E, int N, bool Whole>
 struct Panel {
     static_assert(Whole || N == 1);
+    using T = typename Computed<E>::Type;
     char* at;
     int64_t step;  // bytes from one class to the next
     int lanes;
@@ -53,8 +57,8 @@ struct Panel {
     bool aligned_to(uintptr_t bytes) const {
         return (reinterpret_cast<uintptr_t>(at) | static_cast<uintptr_t>(step)) % bytes == 0;
     }
-    T* place(int64_t k, int u) const {
-        return reinterpret_cast<T*>(at + k * step) + u * Vec<T>::lanes;
+    E* place(int64_t k, int u) const {
+        return reinterpret_cast<E*>(at + k * step) + u * Vec<T>::lanes;
     }
     FASTSOFTMAX_INLINE Vec<T> get(int64_t k, int u) const {
         return Whole ? load(place(k, u)) : load_part(place(k, u), lanes, T(0));
@@ -62,15 +66,20 @@ struct Panel {
     FASTSOFTMAX_INLINE void put(int64_t k, int u, Vec<T> v) const {
         Whole ? store(place(k, u), v) : store_part(place(k, u), v, lanes);
     }
+    // The lines that vector u begins, where it is the vectors of a stripe that begin them.
+    FASTSOFTMAX_INLINE void fetch(int64_t k, int u) const {
+        if (u * sizeof(E) * Vec<T>::lanes % cache_line == 0) __builtin_prefetch(place(k, u));
+    }
 };
 
 // A stripe: its scores, and what becomes of them.
-template <class T, int N, bool Whole>
+template <class E, int N, bool Whole>
 struct Columns {
-    using P = Panel<T, N, Whole>;
+    using P = Panel<E, N, Whole>;
+    using T = typename P::T;
+    using Terms = Panel<T, N, Whole>;
     static constexpr int L = Vec<T>::lanes;
-    static constexpr int line = 64;  // of memory, in bytes
-    static constexpr bool has_whole_lines = Whole && N * sizeof(Vec<T>) % line == 0;
+    static constexpr bool has_whole_lines = Whole && N * L * sizeof(E) % cache_line == 0;
 
     P x, next;  // next: the scores that follow, fetched while these are computed
     int64_t classes;
@@ -93,8 +102,9 @@ struct Columns {
     }
 
     // Exponentials and their sums.
-    void exp2(const Vec<T> (&top)[N], const P& e, ColumnSum<T> (&sums)[N]) const {
-        const P from = x, beside = next, to = e;  // copies that stores to `e` cannot alias
+    void exp2(const Vec<T> (&top)[N], const Terms& e, ColumnSum<T> (&sums)[N]) const {
+        const P from = x, beside = next;
+        const Terms to = e;  // copies that stores to `e` cannot alias
         Shift<T> s[N];
         ColumnSum<T> sum[N];
         each<N>([&](int u) FASTSOFTMAX_LAMBDA {
@@ -109,7 +119,7 @@ struct Columns {
                          [&](int u) FASTSOFTMAX_LAMBDA -> const Shift<T>& { return s[first + u]; });
             each<W>([&](int u) FASTSOFTMAX_LAMBDA {
                 to.put(k, first + u, v[u]);
-                __builtin_prefetch(beside.place(k, first + u));
+                beside.fetch(k, first + u);
             });
         };
         int64_t k = 0;
@@ -131,7 +141,7 @@ struct Columns {
 
     // False, with x as it was, if a column needs the row kernel; so the other operations. `e` is
     // room for exponentials, perhaps the result's; they are packed if the result is streamed.
-    bool softmax(const P& e, const P& out, bool streaming) const {
+    bool softmax(const Terms& e, const P& out, bool streaming) const {
         Vec<T> top[N];
         ColumnSum<T> sums[N];
         bool done = false;
@@ -154,13 +164,16 @@ struct Columns {
         each<N>([&](int u) FASTSOFTMAX_LAMBDA { by[u] = sums[u].inverses(); });
         const auto result = [&](int64_t k, int u)
                                 FASTSOFTMAX_LAMBDA { return quotient(e.get(k, u), by[u]); };
-        if (has_whole_lines && streaming && out.aligned_to(line))
+        if (has_whole_lines && streaming && out.aligned_to(cache_line)) {
             put_streaming(out, result);
-        else if (has_whole_lines && streaming && sizeof(Vec<T>) == line &&
-                 out.aligned_to(sizeof(T)))
-            put_sharing_lines(e, out, by);
-        else
-            put(out, 0, classes, result);
+            return true;
+        }
+        if constexpr (has_whole_lines && L * sizeof(E) == cache_line)
+            if (streaming && out.aligned_to(sizeof(E))) {
+                put_sharing_lines(e, out, by);
+                return true;
+            }
+        put(out, 0, classes, result);
         return true;
     }
 
@@ -184,7 +197,7 @@ struct Columns {
     // written in the ordinary way, under masks that stay within the line (touching one that is
     // streamed costs 250 ns), and fetched beforehand. Vectors for these reach into the classes
     // before and after in `e`, which is packed; so the first and the last class are not streamed.
-    void put_sharing_lines(const P& e, const P& out, const Inverse<Vec<T>> (&by)[N]) const {
+    void put_sharing_lines(const Terms& e, const P& out, const Inverse<Vec<T>> (&by)[N]) const {
         constexpr int width = N * L;
         constexpr int64_t ahead = 8;
         T hi[width + 2 * L] = {}, lo[width + 2 * L] = {};
@@ -196,7 +209,7 @@ struct Columns {
                                 FASTSOFTMAX_LAMBDA { return quotient(e.get(k, u), by[u]); };
         put(out, 0, 1, result);
         for (int64_t k = 1; k < classes - 1; ++k) {
-            T* const y = out.place(k, 0);
+            E* const y = out.place(k, 0);
             const T* const terms = e.place(k, 0);
             const auto from = [&](int i) FASTSOFTMAX_LAMBDA {
                 return quotient(load(terms + i),
@@ -224,7 +237,7 @@ struct Columns {
                 Vec<T> tie = Vec<T>::all(0);
                 const auto term = [&](int64_t i) FASTSOFTMAX_LAMBDA {
                     const Vec<T> score = from.get(i, u);
-                    __builtin_prefetch(beside.place(i, u));
+                    beside.fetch(i, u);
                     const Pair<Vec<T>> one = below.exp2(score);
                     rest.lose(one.low);
                     tie = one_more_where_equal(tie, score, below.max);
@@ -259,7 +272,7 @@ struct Columns {
         const P from = x;
         const auto result = [&](int64_t k, int u)
                                 FASTSOFTMAX_LAMBDA { return results[u].of(from.get(k, u)); };
-        if (has_whole_lines && streaming && out.aligned_to(line))
+        if (has_whole_lines && streaming && out.aligned_to(cache_line))
             put_streaming(out, result);
         else
             put(out, 0, classes, result);
@@ -276,11 +289,11 @@ struct Columns {
 };
 
 // Writes the logsumexp of `count` rows, at most a vector, from the `first` on.
-template <class T>
+template <class E, class T = typename Computed<E>::Type>
 inline void put_logsumexps(const Job& job, const Row& row, const Axis& step, int first, Vec<T> lse,
                            int count) {
-    if (step.out == int64_t{sizeof(T)} && !row.sign) {
-        T* const to = reinterpret_cast<T*>(row.out) + first;
+    if (step.out == int64_t{sizeof(E)} && !row.sign) {
+        E* const to = reinterpret_cast<E*>(row.out) + first;
         return count == Vec<T>::lanes ? store(to, lse) : store_part(to, lse, count);
     }
     T values[Vec<T>::lanes];
@@ -291,40 +304,43 @@ inline void put_logsumexps(const Job& job, const Row& row, const Axis& step, int
         put_logsumexp<T>(job, at, static_cast<double>(values[i]));
 }
 
-template <class T, Op op, int N, bool Whole>
+template <class E, Op op, int N, bool Whole, class T>
 inline void columns_of(const Job& job, Row row, int lanes, const Axis& step, void* scratch,
                        const Scale<T>& c) {
     constexpr int L = Vec<T>::lanes;
-    using P = Panel<T, N, Whole>;
+    using P = Panel<E, N, Whole>;
+    using Terms = Panel<T, N, Whole>;
     const Axis& axis = job.classes[0];
     const P x{const_cast<char*>(row.x), axis.x, lanes}, out{row.out, axis.out, lanes};
-    const P beside{x.at + N * L * int64_t{sizeof(T)}, axis.x, lanes};
-    const P packed{static_cast<char*>(scratch), N * L * int64_t{sizeof(T)}, lanes};
-    const Columns<T, N, Whole> columns{x, beside, job.num_classes, c};
+    const P beside{x.at + N * L * int64_t{sizeof(E)}, axis.x, lanes};
+    const Columns<E, N, Whole> columns{x, beside, job.num_classes, c};
     bool done;
     if constexpr (op == Op::softmax) {
-        const bool kept = job.scratch_len > 0;
-        done = columns.softmax(kept ? packed : out, out, kept && job.streaming);
+        const bool kept = job.rows_kept > 0;
+        const Terms packed{static_cast<char*>(scratch), N * L * int64_t{sizeof(T)}, lanes};
+        const Terms in_result{out.at, out.step, lanes};
+        done = columns.softmax(kept ? packed : in_result, out, kept && job.streaming);
     } else if constexpr (op == Op::log_softmax) {
         done = columns.log_softmax(out, job.streaming);
     } else {
         Vec<T> found[N];
         done = columns.logsumexp(found);
         for (int u = 0; done && u < N; ++u)
-            put_logsumexps<T>(job, row, step, u * L, found[u], lanes);
+            put_logsumexps<E>(job, row, step, u * L, found[u], lanes);
     }
     if (!done) rows<T, op, GroupSum<T>>(job, row, Whole ? N * L : lanes, step, scratch);
 }
 
-template <class T, Op op>
+template <class E, Op op>
 void columns(const Job& job, Row row, int64_t count, const Axis& step, void* scratch) {
     const FloatMode mode;
+    using T = typename Computed<E>::Type;
     constexpr int L = Vec<T>::lanes;
     const Scale<T> c(number_at(row.temperature));
     for (; count >= stripe * L; count -= stripe * L, advance(row, step, stripe * L))
-        columns_of<T, op, stripe, true>(job, row, L, step, scratch, c);
+        columns_of<E, op, stripe, true>(job, row, L, step, scratch, c);
     for (; count >= L; count -= L, advance(row, step, L))
-        columns_of<T, op, 1, true>(job, row, L, step, scratch, c);
-    if (count > 0) columns_of<T, op, 1, false>(job, row, static_cast<int>(count), step, scratch, c);
+        columns_of<E, op, 1, true>(job, row, L, step, scratch, c);
+    if (count > 0) columns_of<E, op, 1, false>(job, row, static_cast<int>(count), step, scratch, c);
     if (job.streaming) stream_end();
 }

@@ -65,8 +65,8 @@ inline LogSum<T> exact_log_sum(Source<T>& x, const Scale<T>& c, Sum) {
 }
 
 // Writes (x - max) / T - log_sum for n classes.
-template <class T, class In>
-inline void put_log_probabilities(In x, T* y, int n, const LogProbability<T>& result) {
+template <class T, class In, class Y>
+inline void put_log_probabilities(In x, Y* y, int n, const LogProbability<T>& result) {
     constexpr int L = Vec<T>::lanes;
     const LogProbability<T> of = result;  // a copy that stores to `y` cannot alias
     int i = 0;
@@ -75,8 +75,8 @@ inline void put_log_probabilities(In x, T* y, int n, const LogProbability<T>& re
 }
 
 // The same past the caches: a store there must be aligned.
-template <class T, class In>
-inline void stream_log_probabilities(In x, T* y, int n, const LogProbability<T>& result) {
+template <class T, class In, class Y>
+inline void stream_log_probabilities(In x, Y* y, int n, const LogProbability<T>& result) {
     constexpr int L = Vec<T>::lanes;
     const LogProbability<T> of = result;
     const auto part = [&](int i, int count) {
@@ -91,13 +91,15 @@ inline void stream_log_probabilities(In x, T* y, int n, const LogProbability<T>&
 template <class T>
 inline void put_log_probabilities(const Job& job, const Row& row, const LogProbability<T>& result) {
     Source<T> x(job, row);
-    if (job.plain_out) {
-        T* const y = reinterpret_cast<T*>(row.out);
-        x.visit_pieces([&](int64_t k, int n, auto in) {
-            if (job.streaming)
-                stream_log_probabilities(in, y + k, n, result);
-            else
-                put_log_probabilities(in, y + k, n, result);
+    if (job.contiguous_out) {
+        with_result_type<T>(job, [&](auto type) {
+            auto* const y = reinterpret_cast<decltype(type)*>(row.out);
+            x.visit_pieces([&](int64_t k, int n, auto in) {
+                if (job.streaming)
+                    stream_log_probabilities(in, y + k, n, result);
+                else
+                    put_log_probabilities(in, y + k, n, result);
+            });
         });
         return;
     }

@@ -189,8 +189,8 @@ inline void turned_rows(const Job& job, Row row, int64_t count, const Axis& step
 }
 
 template <class T, Op op>
-void short_rows(const Job& job, Row row, int64_t count, const Axis& step, void* scratch) {
-    const FloatMode mode;
+inline void short_rows_of(const Job& job, const Row& row, int64_t count, const Axis& step,
+                          void* scratch) {
     constexpr int L = Vec<T>::lanes;
     const int64_t K = job.num_classes, row_bytes = K * int64_t{sizeof(T)};
     const bool dense = step.x == row_bytes && (op == Op::logsumexp || step.out == row_bytes);
@@ -204,4 +204,59 @@ void short_rows(const Job& job, Row row, int64_t count, const Axis& step, void* 
         turned_rows<T, op, Tiled<T>, abreast_if_long>(job, row, count, step, scratch);
     else
         turned_rows<T, op, Tiled<T>>(job, row, count, step, scratch);
+}
+
+// By way of float32, where x or the result is in another type: as many rows at a time as a copy of
+// them has room for that L1 holds beside the panel.
+template <Op op>
+inline void short_rows_by_copy(const Job& job, Row row, int64_t count, const Axis& step,
+                               void* scratch) {
+    constexpr int width = abreast * Vec<float>::lanes, size = sizeof(float);
+    alignas(64) float copy[short_classes * width];
+    const int K = static_cast<int>(job.num_classes), per_row = op == Op::logsumexp ? 1 : K;
+    const int64_t most = short_classes / K * width;
+    Axis axis = job.classes[0], dense = step;
+    axis.x = axis.out = size;
+    dense.x = K * size;
+    dense.out = per_row * size;
+    Job inner = job;
+    inner.in = inner.out = Elem::f32;
+    inner.in_place = true;
+    inner.streaming = false;
+    inner.classes = &axis;
+    inner.rows_kept = 0;
+    // Rows to or from the copy, at once if they are as close together there.
+    const auto each_run = [&](int64_t n, int64_t row_step, Elem type, int length, auto f) {
+        const int bytes = elem_size[static_cast<int>(type)];
+        if (row_step == length * bytes) return f(0, static_cast<int>(n) * length, bytes);
+        for (int64_t i = 0; i < n; ++i) f(i, length, bytes);
+    };
+    for (int64_t n; count > 0; count -= n, advance(row, step, n)) {
+        n = count < most ? count : most;
+        each_run(n, step.x, job.in, K, [&](int64_t i, int length, int bytes) {
+            gather(job.in, row.x + i * step.x, bytes, copy + i * K, length);
+        });
+        Row at = row;
+        at.x = at.out = reinterpret_cast<char*>(copy);
+        at.sign = nullptr;
+        short_rows_of<float, op>(inner, at, n, dense, scratch);
+        if (op == Op::logsumexp && row.sign) {
+            Row to = row;
+            for (int64_t i = 0; i < n; ++i, advance(to, step, 1))
+                put_logsumexp<float>(job, to, static_cast<double>(copy[i]));
+        } else {
+            each_run(n, step.out, job.out, per_row, [&](int64_t i, int length, int bytes) {
+                scatter(job.out, copy + i * per_row, row.out + i * step.out, bytes, length);
+            });
+        }
+    }
+}
+
+template <class T, Op op>
+void short_rows(const Job& job, Row row, int64_t count, const Axis& step, void* scratch) {
+    const FloatMode mode;
+    if constexpr (sizeof(T) == 4)
+        if (job.in != Elem::f32 || job.out != Elem::f32)
+            return short_rows_by_copy<op>(job, row, count, step, scratch);
+    short_rows_of<T, op>(job, row, count, step, scratch);
 }

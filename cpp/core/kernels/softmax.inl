@@ -129,7 +129,7 @@ inline Total piece_sum(Source<T>& x, T* e, const Shift<T>& s, int64_t k0, const 
     const int64_t left = x.job.num_classes - k0;
     BlockSum<T> sum;
     x.visit(k0, left < piece ? left : piece, [&](int64_t k, int n, auto in) {
-        if (e)
+        if (Beside::keeps || e)
             sweep<true, G>(in, e + k, n, s, sum, beside.from(k));
         else
             sweep<false, G>(in, e, n, s, sum, beside.from(k));
@@ -161,17 +161,19 @@ inline Total sweep_row(Source<T>& x, T* e, const Shift<T>& s, GroupSum<T> sum, c
 }
 
 struct NothingPending {
+    static constexpr bool keeps = false;
     Alone from(int64_t) const { return {}; }
 };
 
-// A row whose exponentials are there but not yet divided: each sweep over the next row can take it
-// along.
-template <class T>
+// A row whose exponentials are there but not yet divided: each sweep over the next row, whose
+// exponentials are kept as well, can take it along.
+template <class T, class Y>
 struct Pending {
+    static constexpr bool keeps = true;
     T* e = nullptr;  // none
-    T* y;
+    Y* y;
     Inverse<T> by;
-    Quotients<T> from(int64_t k) const { return {e + k, y + k, in_all_lanes(by)}; }
+    Quotients<T, Y> from(int64_t k) const { return {e + k, y + k, in_all_lanes(by)}; }
     void finish(int64_t classes) {
         if (e) divide(e, y, classes, by);
         e = nullptr;
@@ -179,39 +181,34 @@ struct Pending {
 };
 
 // The same where the result goes past the caches.
-template <class T>
+template <class T, class Y>
 struct PendingStream {
-    Pending<T> row;
+    static constexpr bool keeps = true;
+    Pending<T, Y> row;
     int64_t head, classes;
-    explicit PendingStream(const Pending<T>& of, int64_t of_classes)
+    explicit PendingStream(const Pending<T, Y>& of, int64_t of_classes)
         : row(of), head(elements_to_alignment(of.y, of_classes)), classes(of_classes) {
         divide(row.e, row.y, head, row.by);
     }
-    StreamedQuotients<T> from(int64_t k) const {
+    StreamedQuotients<T, Y> from(int64_t k) const {
         return {row.e + head + k, row.y + head + k, classes - head - k, in_all_lanes(row.by)};
     }
 };
 
 // Writes e / sum; `e` null: exponentials are computed again.
-template <class T>
+template <class Y, class T>
 inline void put_quotients(Source<T>& x, const T* e, const Shift<T>& s, const Inverse<T>& by) {
     const Job& job = x.job;
     const Row& row = x.row;
-    if (job.plain_out) {
-        T* const y = reinterpret_cast<T*>(row.out);
-        if (!e)
-            return x.visit_pieces(
-                [&](int64_t k, int n, auto in) { exp2_streaming(in, y + k, n, s, by); });
-        return job.streaming ? divide_streaming(e, y, job.num_classes, by)
-                             : divide(e, y, job.num_classes, by);
-    }
-    if (e && job.contiguous_out) {
-        if constexpr (sizeof(T) == 4) {
-            if (job.out == Elem::bf16)
-                return divide_to_half<Elem::bf16>(e, row.out, job.num_classes, by);
-            if (job.out == Elem::f16)
-                return divide_to_half<Elem::f16>(e, row.out, job.num_classes, by);
-        }
+    if (job.contiguous_out) {
+        Y* const y = reinterpret_cast<Y*>(row.out);
+        if (e)
+            return job.streaming ? divide_streaming(e, y, job.num_classes, by)
+                                 : divide(e, y, job.num_classes, by);
+        return x.visit_pieces([&](int64_t k, int n, auto in) {
+            job.streaming ? exp2_quotients<true>(in, y + k, n, s, by)
+                          : exp2_quotients<false>(in, y + k, n, s, by);
+        });
     }
     T y[block];
     for_blocks(job, [&](int64_t k0, int n) {
@@ -219,8 +216,7 @@ inline void put_quotients(Source<T>& x, const T* e, const Shift<T>& s, const Inv
             divide(e + k0, y, n, by);
         else
             x.visit(k0, n, [&](int64_t k, int count, auto in) {
-                exp2_of(in, y + (k - k0), count, s);
-                divide(y + (k - k0), y + (k - k0), count, by);
+                exp2_quotients<false>(in, y + (k - k0), count, s, by);
             });
         put(job, row, k0, y, n);
     });
@@ -233,32 +229,33 @@ constexpr bool by_vectors = false;
 template <class T>
 constexpr bool by_vectors<T, BlockSum<T>> = true;
 
-template <class T, class Sum>
-inline void softmax_rows(const Job& job, Row row, int64_t count, const Axis& step, T* scratch) {
+template <class T, class Sum, class Y>
+inline void softmax_rows_to(const Job& job, Row row, int64_t count, const Axis& step, T* scratch) {
     // The quotients of a row wait for the sweep over the next one: 10 % faster in the caches near
     // by, and past the caches reads and writes go on at the same time.
-    const bool streaming = job.plain_out && job.streaming;
-    const bool defer = by_vectors<T, Sum> && count > 1 && job.plain_out &&
-                       (streaming ? job.scratch_len > 0 : job.num_classes <= deferrable);
-    Pending<T> pending;
+    const bool streaming = job.contiguous_out && job.streaming;
+    const bool in_result = job.contiguous_out && !streaming && sizeof(T) == sizeof(Y);
+    const bool defer = by_vectors<T, Sum> && count > 1 && job.contiguous_out &&
+                       (in_result ? job.num_classes <= deferrable : job.rows_kept > 1);
+    Pending<T, Y> pending;
     Temperature<T> temperature(row);
     for (int64_t i = 0; i < count; ++i, advance(row, step, 1)) {
         const Scale<T>& c = temperature.at(row);
         Source<T> x(job, row);
-        T* const y = reinterpret_cast<T*>(row.out);
-        T* const e = job.plain_out && !streaming ? y
-                     : job.scratch_len           ? scratch + (defer ? i % 2 * job.scratch_len : 0)
-                                                 : nullptr;
+        T* const e = in_result       ? reinterpret_cast<T*>(row.out)
+                     : job.rows_kept ? scratch + (defer ? i % 2 * job.num_classes : 0)
+                                     : nullptr;
         Shift<T> s;
         Total sum;
         // In place the row cannot be read again: no guess.
-        const bool guess = !(job.in_place && e == y);
+        const bool guess = !(job.in_place && in_result);
         const bool defined = sum_under_shift(x, c, guess, s, sum, [&] {
-            const Pending<T> other = pending;
+            const Pending<T, Y> other = pending;
             pending.e = nullptr;
             if (!other.e) return sweep_row(x, e, s, Sum{}, NothingPending{});
-            return streaming ? sweep_row(x, e, s, Sum{}, PendingStream<T>(other, job.num_classes))
-                             : sweep_row(x, e, s, Sum{}, other);
+            return streaming
+                       ? sweep_row(x, e, s, Sum{}, PendingStream<T, Y>(other, job.num_classes))
+                       : sweep_row(x, e, s, Sum{}, other);
         });
         if (!defined) {
             pending.finish(job.num_classes);
@@ -267,10 +264,16 @@ inline void softmax_rows(const Job& job, Row row, int64_t count, const Axis& ste
         }
         const Inverse<T> by = inverse(sum, T());
         if (defer)
-            pending = {e, y, by};
+            pending = {e, reinterpret_cast<Y*>(row.out), by};
         else
-            put_quotients(x, e, s, by);
+            put_quotients<Y>(x, e, s, by);
     }
     pending.finish(job.num_classes);
     if (streaming) stream_end();
+}
+
+template <class T, class Sum>
+inline void softmax_rows(const Job& job, Row row, int64_t count, const Axis& step, T* scratch) {
+    with_result_type<T>(
+        job, [&](auto y) { softmax_rows_to<T, Sum, decltype(y)>(job, row, count, step, scratch); });
 }

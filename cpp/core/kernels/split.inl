@@ -1,62 +1,67 @@
 // One row by several threads: softmax piece by piece, with the sums and so the bits of softmax.inl.
 
-template <class T>
 inline int64_t piece_at(const Job& job, int64_t k0) {
     return job.num_classes - k0 < piece ? job.num_classes - k0 : piece;
 }
 
-// A row of a call, as each thread makes it for itself.
-template <class T>
+// A row of a call, as each thread makes it for itself, with a result of type Y.
+template <class Y>
 struct SplitRow {
+    using T = typename Computed<Y>::Type;
     Scale<T> c;
     Source<T> x;
     Shift<T> s;
-    T* const y;
-    T* const e;  // null past the caches: a thread computes exponentials again
+    Y* const y;
+    T* e;  // null without room: a thread computes exponentials again
 
-    SplitRow(const Job& job, const Row& row)
+    SplitRow(const Job& job, const Row& row, void* kept = nullptr)
         : c(number_at(row.temperature)),
           x(job, row),
-          y(reinterpret_cast<T*>(row.out)),
-          e(job.streaming ? nullptr : y) {}
+          y(reinterpret_cast<Y*>(row.out)),
+          e(static_cast<T*>(kept)) {
+        if constexpr (sizeof(T) == sizeof(Y))
+            if (!job.streaming) e = y;
+    }
 };
 
-template <class T>
+template <class Y>
 double split_guess(const Job& job, const Row& row) {
     const FloatMode mode;
-    SplitRow<T> r(job, row);
+    SplitRow<Y> r(job, row);
     return static_cast<double>(guessed_max(r.x, r.c));
 }
 
-template <class T>
+template <class Y>
 double split_max(const Job& job, const Row& row, int64_t k0) {
     const FloatMode mode;
-    SplitRow<T> r(job, row);
+    SplitRow<Y> r(job, row);
+    using T = typename SplitRow<Y>::T;
     T top = -HUGE_VAL;
-    r.x.visit(k0, piece_at<T>(job, k0),
+    r.x.visit(k0, piece_at(job, k0),
               [&](int64_t, int n, auto in) { top = largest_lane(max_of<T>(in, n)); });
     return static_cast<double>(top);
 }
 
-template <class T>
+template <class Y>
 bool split_suits(const Job& job, const Row& row, double top) {
     const FloatMode mode;
-    SplitRow<T> r(job, row);
-    return shift_for(static_cast<T>(top), r.c, r.s);
+    SplitRow<Y> r(job, row);
+    return shift_for(static_cast<typename SplitRow<Y>::T>(top), r.c, r.s);
 }
 
-template <class T>
-Part split_sum(const Job& job, const Row& row, double top, int64_t k0) {
+template <class Y>
+Part split_sum(const Job& job, const Row& row, void* kept, double top, int64_t k0) {
     const FloatMode mode;
-    SplitRow<T> r(job, row);
-    shift_for(static_cast<T>(top), r.c, r.s);
+    SplitRow<Y> r(job, row, kept);
+    shift_for(static_cast<typename SplitRow<Y>::T>(top), r.c, r.s);
     const Total sum = piece_sum(r.x, r.e, r.s, k0, NothingPending{});
     return {sum.high, sum.low};
 }
 
-template <class T>
+template <class Y>
 bool split_total(const Part* parts, int64_t count, Part* total) {
     const FloatMode mode;
+    using T = typename SplitRow<Y>::T;
     Folded<T> folded;
     for (int64_t i = 0; i < count; ++i) folded.add({parts[i].high, parts[i].low});
     const Total sum = folded.total();
@@ -64,19 +69,23 @@ bool split_total(const Part* parts, int64_t count, Part* total) {
     return in_range<T>(sum);
 }
 
-template <class T>
-void split_finish(const Job& job, const Row& row, double top, const Part& total, int64_t k0) {
+template <class Y>
+void split_finish(const Job& job, const Row& row, void* kept, double top, const Part& total,
+                  int64_t k0) {
     const FloatMode mode;
-    SplitRow<T> r(job, row);
-    const int64_t n = piece_at<T>(job, k0);
+    SplitRow<Y> r(job, row, kept);
+    using T = typename SplitRow<Y>::T;
+    const int64_t n = piece_at(job, k0);
     const Inverse<T> by = inverse({total.high, total.low}, T());
     if (r.e) return divide(r.e + k0, r.y + k0, n, by);
     shift_for(static_cast<T>(top), r.c, r.s);
-    r.x.visit(k0, n,
-              [&](int64_t k, int count, auto in) { exp2_streaming(in, r.y + k, count, r.s, by); });
-    stream_end();
+    r.x.visit(k0, n, [&](int64_t k, int count, auto in) {
+        job.streaming ? exp2_quotients<true>(in, r.y + k, count, r.s, by)
+                      : exp2_quotients<false>(in, r.y + k, count, r.s, by);
+    });
+    if (job.streaming) stream_end();
 }
 
-template <class T>
-constexpr Pieces split_of = {piece,        split_guess<T>, split_max<T>,   split_suits<T>,
-                             split_sum<T>, split_total<T>, split_finish<T>};
+template <class Y>
+constexpr Pieces split_of = {piece,        split_guess<Y>, split_max<Y>,   split_suits<Y>,
+                             split_sum<Y>, split_total<Y>, split_finish<Y>};

@@ -4,138 +4,118 @@
 constexpr int block = 256;        // elements that are staged at a time
 constexpr int64_t piece = 16384;  // elements whose sum is folded by itself: a share of a thread
 
-// Elements as they lie in memory, by type.
-struct F32 {
-    using Bits = float;
-    // Subnormal numbers are normal in double, but 0 to the conversion.
-    template <class T>
-    static T get(float a) {
-        if constexpr (sizeof(T) == 4) {
-            return a;
-        } else {
-            const auto bits = static_cast<int32_t>(bits_of(a));
-            const double small = static_cast<double>(bits & 0x7fffffff) * 0x1p-149;
-            const bool is_small = (bits & 0x7f800000) == 0;
-            return is_small ? (bits < 0 ? -small : small) : static_cast<double>(a);
-        }
-    }
-    template <class T>
-    static float put(T a) {
-        return static_cast<float>(a);
-    }
+// The type that elements of type E are computed in.
+template <class E>
+struct Computed {
+    using Type = E;
 };
-struct F64 {
-    using Bits = double;
-    template <class T>
-    static T get(double a) {
+template <Elem type>
+struct Computed<Half<type>> {
+    using Type = float;
+};
+
+// Calls f with an element of the type, whatever its value.
+template <class F>
+inline auto with_type(Elem type, F f) {
+    switch (type) {
+        case Elem::f32:
+            return f(float());
+        case Elem::f64:
+            return f(double());
+        case Elem::f16:
+            return f(Float16());
+        case Elem::bf16:
+            break;
+    }
+    return f(BFloat16());
+}
+
+// The same for what a result computed in T may be, if it is not converted to another size of
+// float: T itself or, of float32, half types.
+template <class T, class F>
+inline auto with_result_type(const Job& job, F f) {
+    if constexpr (sizeof(T) == 4) {
+        if (job.out == Elem::f16) return f(Float16());
+        if (job.out == Elem::bf16) return f(BFloat16());
+    }
+    return f(T());
+}
+
+// One number of any type from and to memory at any address.
+template <class T, class E>
+inline T number(E a) {
+    if constexpr (sizeof(E) == 2) {
+        return number<T>(widen(a));
+    } else if constexpr (sizeof(E) == 4 && sizeof(T) == 8) {
+        // Subnormal numbers are normal in double, but 0 to the conversion.
+        const auto bits = static_cast<int32_t>(bits_of(a));
+        const double small = static_cast<double>(bits & 0x7fffffff) * 0x1p-149;
+        const bool is_small = (bits & 0x7f800000) == 0;
+        return is_small ? (bits < 0 ? -small : small) : static_cast<double>(a);
+    } else {
         return static_cast<T>(a);
     }
-    template <class T>
-    static double put(T a) {
-        return static_cast<double>(a);
-    }
-};
-struct F16 {
-    using Bits = uint16_t;
-    template <class T>
-    static T get(uint16_t a) {
-        return static_cast<T>(from_f16(a));
-    }
-    template <class T>
-    static uint16_t put(T a) {
-        return to_f16(static_cast<float>(a));
-    }
-};
-struct BF16 {
-    using Bits = uint16_t;
-    template <class T>
-    static T get(uint16_t a) {
-        return F32::get<T>(from_bf16(a));
-    }
-    template <class T>
-    static uint16_t put(T a) {
-        return to_bf16(static_cast<float>(a));
-    }
-};
+}
+template <class T, class E>
+inline void convert(T a, E& to) {
+    if constexpr (sizeof(E) == 2)
+        narrow(static_cast<float>(a), to);
+    else
+        to = static_cast<E>(a);
+}
 
 template <class E, class T>
 inline void gather(const char* p, int64_t stride, T* to, int n) {
-    typename E::Bits bits;
-    if (stride == static_cast<int64_t>(sizeof bits)) {  // a constant step lets the loop vectorise
-        for (int i = 0; i < n; ++i) {
-            memcpy(&bits, p + i * static_cast<int64_t>(sizeof bits), sizeof bits);
-            to[i] = E::template get<T>(bits);
+    constexpr int size = sizeof(E);
+    E element;
+    if (stride == size) {
+        if constexpr (size == 2 && sizeof(T) == 4) {
+            constexpr int L = Vec<T>::lanes;
+            for (; n >= L; n -= L, p += L * size, to += L)
+                store(to, load(reinterpret_cast<const E*>(p)));
+        }
+        for (int i = 0; i < n; ++i) {  // a constant step lets the loop vectorise
+            memcpy(&element, p + i * size, size);
+            to[i] = number<T>(element);
         }
         return;
     }
     for (int i = 0; i < n; ++i, p += stride) {
-        memcpy(&bits, p, sizeof bits);
-        to[i] = E::template get<T>(bits);
+        memcpy(&element, p, size);
+        to[i] = number<T>(element);
     }
 }
 
 template <class E, class T>
 inline void scatter(const T* from, char* p, int64_t stride, int n) {
-    typename E::Bits bits;
-    if (stride == static_cast<int64_t>(sizeof bits)) {
+    constexpr int size = sizeof(E);
+    E element;
+    if (stride == size) {
+        if constexpr (size == 2 && sizeof(T) == 4) {
+            // Up to a NaN, which may have digits that vectors do not round.
+            constexpr int L = Vec<T>::lanes;
+            for (; n >= L && !any_nan(load(from)); n -= L, p += L * size, from += L)
+                store(reinterpret_cast<E*>(p), load(from));
+        }
         for (int i = 0; i < n; ++i) {
-            bits = E::put(from[i]);
-            memcpy(p + i * static_cast<int64_t>(sizeof bits), &bits, sizeof bits);
+            convert(from[i], element);
+            memcpy(p + i * size, &element, size);
         }
         return;
     }
     for (int i = 0; i < n; ++i, p += stride) {
-        bits = E::put(from[i]);
-        memcpy(p, &bits, sizeof bits);
+        convert(from[i], element);
+        memcpy(p, &element, size);
     }
 }
 
 template <class T>
 inline void gather(Elem type, const char* p, int64_t stride, T* to, int n) {
-    switch (type) {
-        case Elem::f32:
-            return gather<F32>(p, stride, to, n);
-        case Elem::f64:
-            return gather<F64>(p, stride, to, n);
-        case Elem::bf16:
-            return gather<BF16>(p, stride, to, n);
-        case Elem::f16:
-            break;
-    }
-    if constexpr (sizeof(T) == 4) {
-        constexpr int lanes = Vec<float>::lanes;
-        while (stride == 2 && n >= lanes) {
-            uint16_t bits[lanes];
-            memcpy(bits, p, sizeof bits);
-            store(to, load_f16(bits));
-            p += sizeof bits, to += lanes, n -= lanes;
-        }
-    }
-    gather<F16>(p, stride, to, n);
+    with_type(type, [&](auto e) { gather<decltype(e)>(p, stride, to, n); });
 }
-
 template <class T>
 inline void scatter(Elem type, const T* from, char* p, int64_t stride, int n) {
-    switch (type) {
-        case Elem::f32:
-            return scatter<F32>(from, p, stride, n);
-        case Elem::f64:
-            return scatter<F64>(from, p, stride, n);
-        case Elem::bf16:
-            return scatter<BF16>(from, p, stride, n);
-        case Elem::f16:
-            break;
-    }
-    if constexpr (sizeof(T) == 4) {
-        constexpr int lanes = Vec<float>::lanes;
-        while (stride == 2 && n >= lanes) {
-            uint16_t bits[lanes];
-            store_f16(bits, load(from));
-            memcpy(p, bits, sizeof bits);
-            p += sizeof bits, from += lanes, n -= lanes;
-        }
-    }
-    scatter<F16>(from, p, stride, n);
+    with_type(type, [&](auto e) { scatter<decltype(e)>(from, p, stride, n); });
 }
 
 // Visits classes k0 .. k0+n-1 of a row as runs along the innermost class axis: visit(row at the
@@ -158,15 +138,17 @@ inline void for_runs(const Job& job, const Row& row, int64_t k0, int n, Visit vi
     }
 }
 
-// What a pass reads vectors from: memory as it is, where the classes are contiguous ...
-template <class T>
+// What a pass reads vectors from: memory as it is, where the classes are contiguous, in the compute
+// type or half its size ...
+template <class E>
 struct Plain {
-    const T* p;
+    using T = typename Computed<E>::Type;
+    const E* p;
     FASTSOFTMAX_INLINE Vec<T> get(int i) const { return load(p + i); }
     Vec<T> part(int i, int n) const { return load_part(p + i, n, T(-HUGE_VAL)); }
 };
 
-// ... but for masked classes, which become -inf ...
+// ... but for masked classes, which become -inf.
 template <class T>
 struct Masked {
     const T* p;
@@ -181,22 +163,6 @@ struct Masked {
         store(x, load_part(p + i, n, T(-HUGE_VAL)));
         for (int j = 0; j < Vec<T>::lanes; ++j) here[j] = j < n ? present[i + j] : 0;
         return load_where(x, here, T(-HUGE_VAL));
-    }
-};
-
-// ... or half the size.
-template <Elem type>
-struct Half {
-    const uint16_t* p;
-    static Vec<float> wide(const uint16_t* from) {
-        return type == Elem::f16 ? load_f16(from) : load_bf16(from);
-    }
-    FASTSOFTMAX_INLINE Vec<float> get(int i) const { return wide(p + i); }
-    Vec<float> part(int i, int n) const {
-        uint16_t bits[Vec<float>::lanes];
-        for (auto& b : bits) b = type == Elem::f16 ? 0xfc00 : 0xff80;  // -inf
-        memcpy(bits, p + i, static_cast<size_t>(n) * 2);
-        return wide(bits);
     }
 };
 
@@ -216,17 +182,17 @@ struct Source {
     void visit(int64_t k0, int64_t n, F f) {
         if (job.plain_x && !shifted) {
             const int length = static_cast<int>(n);
-            const auto start = [&](auto type) {
-                return reinterpret_cast<const decltype(type)*>(row.x) + k0;
+            const auto plain = [&](auto type) {
+                using E = decltype(type);
+                f(k0, length, Plain<E>{reinterpret_cast<const E*>(row.x) + k0});
             };
             if constexpr (sizeof(T) == 4) {
-                if (job.in == Elem::f16) return f(k0, length, Half<Elem::f16>{start(uint16_t())});
-                if (job.in == Elem::bf16) return f(k0, length, Half<Elem::bf16>{start(uint16_t())});
+                if (job.in == Elem::f16) return plain(Float16());
+                if (job.in == Elem::bf16) return plain(BFloat16());
             }
-            if (elem_size[static_cast<int>(job.in)] == sizeof(T)) {
-                if (row.where) return f(k0, length, Masked<T>{start(T()), row.where + k0});
-                return f(k0, length, Plain<T>{start(T())});
-            }
+            if (!row.where) return plain(T());
+            const T* const start = reinterpret_cast<const T*>(row.x) + k0;
+            return f(k0, length, Masked<T>{start, row.where + k0});
         }
         for (int64_t end = k0 + n; k0 < end; k0 += block) {
             const int length = static_cast<int>(end - k0 < block ? end - k0 : block);

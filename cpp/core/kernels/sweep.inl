@@ -45,12 +45,12 @@ struct Maximum {
     void part(int i, int n) { top = larger(top, x.part(i, n)); }
 };
 
-// ... or, for another row, the quotients of exponentials: their stores hide behind the arithmetic
-// of a sweep.
-template <class T>
+// ... or, for another row, the quotients of exponentials, which may become halves: their stores
+// hide behind the arithmetic of a sweep.
+template <class T, class Y>
 struct Quotients {
     const T* e;
-    T* y;
+    Y* y;
     Inverse<Vec<T>> by;
     FASTSOFTMAX_INLINE void vector(int64_t i) const { store(y + i, quotient(load(e + i), by)); }
     void part(int64_t i, int n) const {
@@ -59,10 +59,10 @@ struct Quotients {
 };
 
 // The same past the caches, from where `y` is aligned on: n in all.
-template <class T>
+template <class T, class Y>
 struct StreamedQuotients {
     const T* e;
-    T* y;
+    Y* y;
     int64_t n;
     Inverse<Vec<T>> by;
     FASTSOFTMAX_INLINE void vector(int64_t i) const {
@@ -70,7 +70,7 @@ struct StreamedQuotients {
         if (i + L <= n)
             stream(y + i, quotient(load(e + i), by));
         else if (i < n)
-            Quotients<T>{e, y, by}.part(i, static_cast<int>(n - i));
+            Quotients<T, Y>{e, y, by}.part(i, static_cast<int>(n - i));
     }
     void part(int64_t i, int) const { vector(i); }
 };
@@ -143,10 +143,10 @@ inline void exp2_of(In x, T* e, int n, const Shift<T>& shift) {
     if (i < n) store_part(e + i, exp2_shifted(x.part(i, n - i), s), n - i);
 }
 
-template <class T>
-inline void divide(const T* e, T* y, int64_t n, const Inverse<T>& by) {
+template <class T, class Y>
+inline void divide(const T* e, Y* y, int64_t n, const Inverse<T>& by) {
     constexpr int L = Vec<T>::lanes;
-    const Quotients<T> all{e, y, in_all_lanes(by)};
+    const Quotients<T, Y> all{e, y, in_all_lanes(by)};
     int64_t i = 0;
     for (; i + 4 * L <= n; i += 4 * L)
         for (int u = 0; u < 4; ++u) all.vector(i + u * L);
@@ -154,18 +154,18 @@ inline void divide(const T* e, T* y, int64_t n, const Inverse<T>& by) {
     if (i < n) all.part(i, static_cast<int>(n - i));
 }
 
-// Elements up to the first one of `y` at a multiple of a vector's size, at most n.
-template <class T>
-inline int64_t elements_to_alignment(const T* y, int64_t n) {
-    constexpr int64_t L = Vec<T>::lanes;
+// Elements up to the first one of `y` from where a vector's elements may be streamed, at most n.
+template <class Y>
+inline int64_t elements_to_alignment(const Y* y, int64_t n) {
+    constexpr int64_t L = Vec<typename Computed<Y>::Type>::lanes;
     const int64_t off =
-        static_cast<int64_t>(reinterpret_cast<uintptr_t>(y) % (L * sizeof(T)) / sizeof(T));
+        static_cast<int64_t>(reinterpret_cast<uintptr_t>(y) % (L * sizeof(Y)) / sizeof(Y));
     return off == 0 ? 0 : L - off < n ? L - off : n;
 }
 
 // The same past the caches: a store there must be aligned.
-template <class T>
-inline void divide_streaming(const T* e, T* y, int64_t n, const Inverse<T>& by) {
+template <class T, class Y>
+inline void divide_streaming(const T* e, Y* y, int64_t n, const Inverse<T>& by) {
     constexpr int L = Vec<T>::lanes;
     const Inverse<Vec<T>> all = in_all_lanes(by);
     int64_t i = elements_to_alignment(y, n);
@@ -174,35 +174,20 @@ inline void divide_streaming(const T* e, T* y, int64_t n, const Inverse<T>& by) 
     divide(e + i, y + i, n - i, by);
 }
 
-// Exponentials and their quotients at once, past the caches.
-template <class T, class In>
-inline void exp2_streaming(In x, T* y, int n, const Shift<T>& shift, const Inverse<T>& by) {
+// Exponentials and their quotients at once.
+template <bool Stream, class T, class In, class Y>
+inline void exp2_quotients(In x, Y* y, int n, const Shift<T>& shift, const Inverse<T>& by) {
     constexpr int L = Vec<T>::lanes;
     const Shift<T> s = shift;
     const Inverse<Vec<T>> all = in_all_lanes(by);
     const auto part = [&](int i, int count) {
         if (count > 0) store_part(y + i, quotient(exp2_shifted(x.part(i, count), s), all), count);
     };
-    const int head = static_cast<int>(elements_to_alignment(y, n));
-    part(0, head);
-    int i = head;
-    for (; i + L <= n; i += L) stream(y + i, quotient(exp2_shifted(x.get(i), s), all));
+    int i = Stream ? static_cast<int>(elements_to_alignment(y, n)) : 0;
+    part(0, i);
+    for (; i + L <= n; i += L) {
+        const Vec<T> q = quotient(exp2_shifted(x.get(i), s), all);
+        Stream ? stream(y + i, q) : store(y + i, q);
+    }
     part(i, n - i);
-}
-
-// The same into half the size. No quotient is NaN: a row with NaN has no finite sum.
-template <Elem type>
-inline void divide_to_half(const float* e, char* to, int64_t n, const Inverse<float>& by) {
-    constexpr int L = Vec<float>::lanes;
-    const Inverse<Vec<float>> all = in_all_lanes(by);
-    const auto narrowed = [&](Vec<float> v, uint16_t* y) __attribute__((always_inline)) {
-        type == Elem::f16 ? store_f16(y, quotient(v, all)) : store_bf16(y, quotient(v, all));
-    };
-    uint16_t* const y = reinterpret_cast<uint16_t*>(to);
-    int64_t i = 0;
-    for (; i + L <= n; i += L) narrowed(load(e + i), y + i);
-    if (i == n) return;
-    uint16_t last[L];
-    narrowed(load_part(e + i, static_cast<int>(n - i), 0.0f), last);
-    memcpy(y + i, last, static_cast<size_t>(n - i) * 2);
 }

@@ -5,6 +5,8 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#include "half.hpp"
+
 namespace fastsoftmax::FASTSOFTMAX_ISA {
 namespace {
 
@@ -268,26 +270,47 @@ inline VecD regroup(VecD a) {
     return {S == 2 ? _mm256_permute4x64_pd(a.v, 0xd8) : a.v};
 }
 
-inline VecF load_f16(const uint16_t* p) {
-    return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
-}
-inline void store_f16(uint16_t* p, VecF a) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
-                     _mm256_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-}
-
-inline VecF load_bf16(const uint16_t* p) {
-    const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+// Half types, 8 in 16 bytes.
+inline VecF widen(Float16, __m128i bits) { return {_mm256_cvtph_ps(bits)}; }
+inline VecF widen(BFloat16, __m128i bits) {
     return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16))};
 }
-inline void store_bf16(uint16_t* p, VecF a) {
+inline __m128i narrow(Float16, VecF a) {
+    return _mm256_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+inline __m128i narrow(BFloat16, VecF a) {
     const __m256i bits = _mm256_castps_si256(a.v);
     const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-    const __m256i half = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
-    const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(bits, half), 16);
-    _mm_storeu_si128(
-        reinterpret_cast<__m128i*>(p),
-        _mm_packus_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1)));
+    const __m256i less = _mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff));
+    const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(less, odd), 16);
+    return _mm_packus_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
+}
+
+template <Elem type>
+inline VecF load(const Half<type>* p) {
+    return widen(Half<type>{}, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+template <Elem type>
+inline void store(Half<type>* p, VecF a) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), narrow(Half<type>{}, a));
+}
+// By way of a copy: there is no mask for 16 bits.
+template <Elem type>
+inline VecF load_part(const Half<type>* p, int n, float fill) {
+    Half<type> copy[8];
+    for (Half<type>& h : copy) narrow(fill, h);
+    for (int i = 0; i < n; ++i) copy[i] = p[i];
+    return load(copy);
+}
+template <Elem type>
+inline void store_part(Half<type>* p, VecF a, int n) {
+    Half<type> copy[8];
+    store(copy, a);
+    for (int i = 0; i < n; ++i) p[i] = copy[i];
+}
+template <Elem type>
+inline void stream(Half<type>* p, VecF a) {
+    _mm_stream_si128(reinterpret_cast<__m128i*>(p), narrow(Half<type>{}, a));
 }
 
 }  // namespace

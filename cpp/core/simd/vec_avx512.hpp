@@ -5,6 +5,8 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#include "half.hpp"
+
 namespace fastsoftmax::FASTSOFTMAX_ISA {
 namespace {
 
@@ -293,25 +295,60 @@ inline VecD regroup(VecD a) {
         a.v)};
 }
 
-inline VecF load_f16(const uint16_t* p) {
-    return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+// Half types, 16 in 32 bytes. A vector is converted on its way from and to memory; words are moved
+// by one permutation, 4 % faster than a conversion of integers and a shift.
+inline VecF widen(Float16, __m256i bits) { return {_mm512_cvtph_ps(bits)}; }
+inline VecF widen(BFloat16, __m256i bits) {
+    const __m512i upper_halves =
+        _mm512_setr_epi32(0, 1 << 16, 2 << 16, 3 << 16, 4 << 16, 5 << 16, 6 << 16, 7 << 16, 8 << 16,
+                          9 << 16, 10 << 16, 11 << 16, 12 << 16, 13 << 16, 14 << 16, 15 << 16);
+    return {_mm512_castsi512_ps(
+        _mm512_maskz_permutexvar_epi16(0xaaaaaaaa, upper_halves, _mm512_castsi256_si512(bits)))};
 }
-inline void store_f16(uint16_t* p, VecF a) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
-                        _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+inline __m256i narrow(Float16, VecF a) {
+    return _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+// Rounds to nearest, ties to even: adds 0x7fff, and 1 where the last bit that stays is odd. Only
+// for such NaN as bfloat16 has, whose lower half is 0.
+inline __m256i narrow(BFloat16, VecF a) {
+    const __m512i bits = _mm512_castps_si512(a.v);
+    const __mmask16 odd = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x10000));
+    const __m512i less = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff));
+    const __m512i rounded = _mm512_mask_add_epi32(less, odd, bits, _mm512_set1_epi32(0x8000));
+    const auto two = [](int lane) { return (2 * lane + 3) << 16 | (2 * lane + 1); };
+    const __m512i upper_halves = _mm512_setr_epi32(two(0), two(2), two(4), two(6), two(8), two(10),
+                                                   two(12), two(14), 0, 0, 0, 0, 0, 0, 0, 0);
+    return _mm512_castsi512_si256(_mm512_permutexvar_epi16(upper_halves, rounded));
 }
 
-inline VecF load_bf16(const uint16_t* p) {
-    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16))};
+template <Elem type>
+inline VecF load(const Half<type>* p) {
+    return widen(Half<type>{}, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
-// Round to nearest, ties to even. Not for NaN.
-inline void store_bf16(uint16_t* p, VecF a) {
-    const __m512i bits = _mm512_castps_si512(a.v);
-    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    const __m512i half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
-    const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, half), 16);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(rounded));
+template <Elem type>
+inline VecF load_part(const Half<type>* p, int n, float fill) {
+    Half<type> rest;
+    narrow(fill, rest);
+    const __m256i others = _mm256_set1_epi16(static_cast<int16_t>(rest.bits));
+    return widen(Half<type>{}, _mm256_mask_loadu_epi16(others, first(VecF{}, n), p));
+}
+template <Elem type>
+inline void store(Half<type>* p, VecF a) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow(Half<type>{}, a));
+}
+// By pairs: Zen 4 stores under a mask of 16 bits in 60 cycles.
+template <Elem type>
+inline void store_part(Half<type>* p, VecF a, int n) {
+    const __m256i halves = narrow(Half<type>{}, a);
+    _mm256_mask_storeu_epi32(p, static_cast<__mmask8>((1u << n / 2) - 1), halves);
+    if (n % 2 == 0) return;
+    const __m256i at = _mm256_set1_epi16(static_cast<int16_t>(n - 1));
+    const __m128i last = _mm256_castsi256_si128(_mm256_permutexvar_epi16(at, halves));
+    p[n - 1].bits = static_cast<uint16_t>(_mm_cvtsi128_si32(last));
+}
+template <Elem type>
+inline void stream(Half<type>* p, VecF a) {
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(p), narrow(Half<type>{}, a));
 }
 
 }  // namespace

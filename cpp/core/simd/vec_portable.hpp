@@ -250,18 +250,58 @@ inline VecD regroup(VecD a) {
     return a;
 }
 
-inline VecF load_f16(const uint16_t* p) {
-    return {VecF::Native{from_f16(p[0]), from_f16(p[1]), from_f16(p[2]), from_f16(p[3])}};
+// Half types, 4 in 8 bytes: as half.hpp does it, without branches.
+typedef uint32_t Words __attribute__((vector_size(16)));
+typedef uint16_t HalfWords __attribute__((vector_size(8)));
+
+inline VecF widen(BFloat16, Words bits) { return {(VecF::Native)(bits << 16)}; }
+inline VecF widen(Float16, Words bits) {
+    const Words magnitude = bits & 0x7fff, rebias = Words{} + (112u << 23);
+    const Words infinite = magnitude >= 0x7c00 ? rebias : Words{};
+    const Words normal = (magnitude << 13) + rebias + infinite;
+    typedef int32_t Numbers __attribute__((vector_size(16)));
+    const VecF::Native subnormal =
+        __builtin_convertvector((Numbers)magnitude, VecF::Native) * 0x1p-24f;
+    const Words number = magnitude < 0x400 ? (Words)subnormal : normal;
+    return {(VecF::Native)(number | ((bits & 0x8000) << 16))};
 }
-inline void store_f16(uint16_t* p, VecF a) {
-    for (int i = 0; i < 4; ++i) p[i] = to_f16(a.v[i]);
+inline Words narrow(BFloat16, VecF a) {
+    const Words bits = (Words)a.v;
+    return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+}
+inline Words narrow(Float16, VecF a) {
+    const Words bits = (Words)a.v, magnitude = bits & 0x7fffffff;
+    const Words small = (Words)((VecF::Native)magnitude + 0.5f) - 0x3f000000;
+    const Words normal = (magnitude - (112u << 23) + 0xfff + ((magnitude >> 13) & 1)) >> 13;
+    const Words finite = magnitude < 0x38800000 ? small : normal;
+    const Words infinite = magnitude > 0x7f800000 ? Words{} + 0x7e00 : Words{} + 0x7c00;
+    return (magnitude >= 0x477ff000 ? infinite : finite) | ((bits >> 16) & 0x8000);
 }
 
-inline VecF load_bf16(const uint16_t* p) {
-    return {VecF::Native{from_bf16(p[0]), from_bf16(p[1]), from_bf16(p[2]), from_bf16(p[3])}};
+template <Elem type>
+inline VecF load(const Half<type>* p) {
+    HalfWords bits;
+    memcpy(&bits, p, sizeof bits);
+    return widen(Half<type>{}, __builtin_convertvector(bits, Words));
 }
-inline void store_bf16(uint16_t* p, VecF a) {
-    for (int i = 0; i < 4; ++i) p[i] = to_bf16(a.v[i]);
+template <Elem type>
+inline VecF load_part(const Half<type>* p, int n, float fill) {
+    VecF a = VecF::all(fill);
+    for (int i = 0; i < n; ++i) a.v[i] = widen(p[i]);
+    return a;
+}
+template <Elem type>
+inline void store(Half<type>* p, VecF a) {
+    const HalfWords bits = __builtin_convertvector(narrow(Half<type>{}, a), HalfWords);
+    memcpy(p, &bits, sizeof bits);
+}
+template <Elem type>
+inline void store_part(Half<type>* p, VecF a, int n) {
+    for (int i = 0; i < n; ++i) narrow(a.v[i], p[i]);
+}
+template <Elem type>
+inline void stream(Half<type>* p, VecF a) {
+    store(p, a);
 }
 
 }  // namespace
