@@ -13,6 +13,7 @@ from itertools import product
 
 import ml_dtypes
 import numpy as np
+import pytest
 
 import fastsoftmax as fs
 
@@ -141,13 +142,12 @@ def past_the_caches(backend):
                 out = memory[offset : offset + x.nbytes].view(kind).reshape(shape)
                 out[...] = np.nan
                 function(x, axis, out=out, backend=backend)
-                if backend == "numpy":
-                    np.testing.assert_allclose(out, wanted, rtol=1e-5)
-                else:
-                    assert out.tobytes() == wanted.tobytes(), (function, shape, axis, offset)
+                assert out.tobytes() == wanted.tobytes(), (function, shape, axis, offset)
 
 
 def test_results_past_the_caches_may_lie_anywhere(backend):
+    if not backend.startswith("cpp"):
+        pytest.skip("only the C++ core has stores that go past the caches")
     child = subprocess.run(
         [sys.executable, __file__, backend, "past_the_caches"],
         capture_output=True,
