@@ -42,6 +42,13 @@ class Fenced:
         return np.frombuffer((ctypes.c_char * size).from_address(start), dtype).reshape(shape)
 
 
+def survives(backend, program):
+    child = subprocess.run(
+        [sys.executable, __file__, backend, program], capture_output=True, text=True, timeout=300
+    )
+    assert child.returncode == 0, f"exit code {child.returncode}\n{child.stderr}"
+
+
 def sweep(backend):
     """Every K up to 130, on both axes, alone and in a batch, plain and masked, in and out."""
     fences = [Fenced(2) for _ in range(4)]
@@ -75,10 +82,7 @@ def sweep(backend):
 
 
 def test_nothing_beyond_the_arrays_is_touched(backend):
-    child = subprocess.run(
-        [sys.executable, __file__, backend, "sweep"], capture_output=True, text=True, timeout=300
-    )
-    assert child.returncode == 0, f"exit code {child.returncode}\n{child.stderr}"
+    survives(backend, "sweep")
 
 
 def disturbed(backend):
@@ -118,13 +122,7 @@ def disturbed(backend):
 
 
 def test_changes_from_another_thread_do_no_harm(backend):
-    child = subprocess.run(
-        [sys.executable, __file__, backend, "disturbed"],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert child.returncode == 0, f"exit code {child.returncode}\n{child.stderr}"
+    survives(backend, "disturbed")
 
 
 def past_the_caches(backend):
@@ -148,13 +146,7 @@ def past_the_caches(backend):
 def test_results_past_the_caches_may_lie_anywhere(backend):
     if not backend.startswith("cpp"):
         pytest.skip("only the C++ core has stores that go past the caches")
-    child = subprocess.run(
-        [sys.executable, __file__, backend, "past_the_caches"],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert child.returncode == 0, f"exit code {child.returncode}\n{child.stderr}"
+    survives(backend, "past_the_caches")
 
 
 def test_the_fence_kills():

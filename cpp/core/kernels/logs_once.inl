@@ -20,8 +20,9 @@ inline double shift_of(const Shift<float>& s) {
 
 // logsumexp ---------------------------------------------------------------------------------------
 
-// The sum errs by 2.9 units of 2^-24: 1.2 ULP of a result that is 2 or more away from 0, or from a
-// maximum that is; elsewhere up to 2.3.
+// Whether the error of the sum, which is absolute in its logarithm, stays small beside the unit of
+// the result: where that, the maximum or what is added to it is 2 or more. Largest error seen: 1.11
+// ULP, few classes dominating.
 inline bool tells_apart(Source<float>& x, double lse) {
     if (magnitude(lse) >= 2) return true;
     const double top = static_cast<double>(row_max(x));
@@ -59,7 +60,7 @@ inline void logsumexp_rows(const Job& job, Row row, int64_t count, const Axis& s
 
 // log_softmax -------------------------------------------------------------------------------------
 
-constexpr int pair = 2;  // vectors of terms added in float32; of 4: 1.5 times as large an error
+constexpr int pair = 2;  // vectors of terms added in float32; see `without_max`
 
 // The sum of a row, and its maximum.
 inline Total sweep_for_max(Source<float>& x, const Shift<float>& s, float& max) {

@@ -52,19 +52,6 @@ struct Split {
     }
 };
 
-// 2^n for integers of any size, as two factors: one alone may be out of range.
-inline double times_power(double a, double n) {
-    return __builtin_ldexp(a, static_cast<int>(n < -4000 ? -4000 : n > 4000 ? 4000 : n));
-}
-
-// A sum without the factor that all its terms have, unrounded: a ULP here is one of logsumexp.
-template <class T>
-inline Pair<double> in_terms(const Total& sum) {
-    constexpr double factor = Exp2<T>::factor, low = Exp2<T>::factor_low;
-    const double q = sum.high / factor;
-    return {q, ((__builtin_fma(-q, factor, sum.high) + sum.low) - q * low) / factor};
-}
-
 // log(ties + rest), `rest` being a sum of terms of `Below`: of as many rows as there are lanes.
 inline Vec<double> log_of(Vec<double> ties, Vec<double> rest, float) {
     const double unit = 1 / (Exp2<float>::factor * __builtin_exp2(Below<float>::bias));

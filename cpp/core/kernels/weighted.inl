@@ -41,8 +41,8 @@ inline void weighted_row(const Job& job, const Row& row, const Scale<T>&) {
             for (int i = 0; i < n; ++i)
                 if (addends[i] > -HUGE_VAL) total.add(weights[i] > 0 ? e[i] : -e[i]);
         });
-        sum = times_power(in_terms<double>({total.sum.high, total.sum.low}).high,
-                          -Limits<double>::bias);
+        sum = (total.sum.high + total.sum.low) / Exp2<double>::factor *
+              __builtin_exp2(-Limits<double>::bias);
         lse = whole + __builtin_log(magnitude(sum));
     } else if (sum == 0) {
         lse = -HUGE_VAL;
