@@ -69,8 +69,9 @@ inline Total sweep_for_max(Source<float>& x, const Shift<float>& s, float& max) 
     for (int64_t k0 = 0, K = x.job.num_classes; k0 < K; k0 += piece) {
         BlockSum<float> sum;
         x.visit(k0, K - k0 < piece ? K - k0 : piece, [&](int64_t, int n, auto in) {
-            const Maximum<float, decltype(in)> sofar{in, top};
-            top = sweep<false, pair>(in, static_cast<float*>(nullptr), n, s, sum, sofar).top;
+            Maximum<float, decltype(in)> sofar{in, top};
+            sweep<false, pair>(in, static_cast<float*>(nullptr), n, s, sum, sofar);
+            top = sofar.top;
         });
         folded.add(sum.total());
     }

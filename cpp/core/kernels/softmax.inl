@@ -32,28 +32,30 @@ struct Gap {
 // (2^190) that the row may well hold a much larger one: then to look for it first takes a tenth
 // longer, to find out afterwards takes twice as long. Scores beyond 2^4096 say nothing of that:
 // they stand for absent classes, like -inf.
-template <class T>
-inline T guessed_max(Source<T>& x, const Scale<T>& c) {
+template <class T, class In>
+FASTSOFTMAX_INLINE T guessed_max(Source<T, In>& x, const Scale<T>& c) {
     const int64_t K = x.job.num_classes, sixteenth = K / 16 / 64 * 64;
     const int64_t n = K < 64 ? K : sixteenth < 64 ? 64 : sixteenth < block ? sixteenth : block;
-    T top = -HUGE_VAL, gap = 0;
-    x.visit(0, n, [&](int64_t, int count, auto in) {
+    T top = -HUGE_VAL;
+    bool close = true;
+    x.visit(0, n, [&](int64_t, int count, auto in) FASTSOFTMAX_LAMBDA {
         top = largest_lane(max_of<T>(in, count));
+        if (K < 64) return;
         const Gap<T, decltype(in)> below{in, Vec<T>::all(top), Vec<T>::all(4096 * c.c_inverse)};
-        if (K >= 64) gap = largest_lane(max_of<T>(below, count));
+        close = all_at_most(max_of<T>(below, count), Vec<T>::all(190 * c.c_inverse));
     });
-    return gap * c.c_hi <= 190 ? top : T(NAN);
+    return close ? top : T(NAN);
 }
 
-template <class T>
-inline T row_max(Source<T>& x) {
+template <class T, class In>
+inline T row_max(Source<T, In>& x) {
     Vec<T> top = Vec<T>::all(-HUGE_VAL);
     x.visit_pieces([&](int64_t, int n, auto in) { top = larger(top, max_of<T>(in, n)); });
     return largest_lane(top);
 }
 
-template <class T>
-inline bool row_has_nan(Source<T>& x) {
+template <class T, class In>
+inline bool row_has_nan(Source<T, In>& x) {
     bool found = false;
     x.visit_pieces([&](int64_t, int n, auto in) { found |= has_nan<T>(in, n); });
     return found;
@@ -72,7 +74,7 @@ inline bool row_is_absent(const Job& job, const Row& row) {
 
 // A shift that suits a maximum; false if none does without subtracting the maximum first.
 template <class T>
-inline bool shift_for(T top, const Scale<T>& c, Shift<T>& s) {
+FASTSOFTMAX_INLINE bool shift_for(T top, const Scale<T>& c, Shift<T>& s) {
     const Vec<T> all = Vec<T>::all(top);
     if (!within_reach(all, c)) return false;
     s = Shift<T>(c, nearest(all, c));
@@ -81,18 +83,20 @@ inline bool shift_for(T top, const Scale<T>& c, Shift<T>& s) {
 
 // Where |max * c| is too large for its reduction, x - max has few digits to lose: then the source
 // subtracts a finite maximum. Returns the maximum of what the source gives from here on.
-template <class T>
-inline T brought_within_reach(Source<T>& x, T max, const Scale<T>& c) {
+template <class T, class In>
+inline T brought_within_reach(Source<T, In>& x, T max, const Scale<T>& c) {
     if (within_reach(Vec<T>::all(max), c)) return max;
     x.offset = max;
     x.shifted = true;
     return 0;
 }
 
-// Shifts by the row's own maximum, which is returned.
-template <class T>
-inline T shift_exactly(Source<T>& x, const Scale<T>& c, Shift<T>& s) {
+// Shifts by the row's own maximum, which is returned; NaN if the source would have to subtract it
+// and cannot.
+template <class T, class In>
+inline T shift_exactly(Source<T, In>& x, const Scale<T>& c, Shift<T>& s) {
     const T top = row_max(x);
+    if (!x.can_shift && !within_reach(Vec<T>::all(top), c)) return NAN;
     if (is_finite(top)) shift_for(brought_within_reach(x, top, c), c, s);
     return top;
 }
@@ -105,11 +109,16 @@ inline bool in_range(const Total& sum) {
 
 // The sum that `attempt` gives under a guessed shift, or else under the row's own; false if that is
 // not finite or nothing.
-template <class T, class Attempt>
-inline bool sum_under_shift(Source<T>& x, const Scale<T>& c, bool guess, Shift<T>& s, Total& sum,
-                            Attempt attempt) {
-    if (guess && shift_for(guessed_max(x, c), c, s) && in_range<T>(sum = attempt())) return true;
-    return is_finite(shift_exactly(x, c, s)) && (sum = attempt()).high > 0;
+template <class T, class In, class Attempt>
+FASTSOFTMAX_INLINE bool sum_under_shift(Source<T, In>& x, const Scale<T>& c, bool guess,
+                                        Shift<T>& s, Total& sum, const Attempt& attempt) {
+    // In a loop, so that what stands in it is there once and inline.
+    for (bool exact = !guess || !shift_for(guessed_max(x, c), c, s);; exact = true) {
+        if (exact && !is_finite(shift_exactly(x, c, s))) return false;
+        sum = attempt();
+        if (exact) return sum.high > 0;
+        if (in_range<T>(sum)) return true;
+    }
 }
 
 // A row's sum from those of its pieces, in their order.
@@ -123,32 +132,38 @@ struct Folded {
     Total total() const { return {sum.sum.high, sum.sum.low}; }
 };
 
-template <class T, class Beside>
-inline Total piece_sum(Source<T>& x, T* e, const Shift<T>& s, int64_t k0, const Beside& beside) {
+template <class T, class In, class Beside>
+FASTSOFTMAX_INLINE Total piece_sum(Source<T, In>& x, T* e, const Shift<T>& s, int64_t k0,
+                                   const Beside& beside) {
     constexpr int G = vector_group<T>;
     const int64_t left = x.job.num_classes - k0;
     BlockSum<T> sum;
-    x.visit(k0, left < piece ? left : piece, [&](int64_t k, int n, auto in) {
+    x.visit(k0, left < piece ? left : piece, [&](int64_t k, int n, auto in) FASTSOFTMAX_LAMBDA {
+        auto other = beside.from(k);
         if (Beside::keeps || e)
-            sweep<true, G>(in, e + k, n, s, sum, beside.from(k));
+            sweep<true, G>(in, e + k, n, s, sum, other);
         else
-            sweep<false, G>(in, e, n, s, sum, beside.from(k));
+            sweep<false, G>(in, e, n, s, sum, other);
     });
     return sum.total();
 }
 
 // Exponentials of the whole row into `e` (or nowhere), and their sum.
-template <class T, class Beside>
-inline Total sweep_row(Source<T>& x, T* e, const Shift<T>& s, BlockSum<T>, const Beside& beside) {
+template <class T, class In, class Beside>
+FASTSOFTMAX_INLINE Total sweep_row(Source<T, In>& x, T* e, const Shift<T>& s, BlockSum<T>,
+                                   const Beside& beside) {
     const int64_t K = x.job.num_classes;
-    if (K <= piece) return piece_sum(x, e, s, 0, beside);
     Folded<T> folded;
-    for (int64_t k0 = 0; k0 < K; k0 += piece) folded.add(piece_sum(x, e, s, k0, beside));
-    return folded.total();
+    for (int64_t k0 = 0;;) {
+        const Total sum = piece_sum(x, e, s, k0, beside);
+        if (K <= piece) return sum;
+        folded.add(sum);
+        if ((k0 += piece) >= K) return folded.total();
+    }
 }
 
-template <class T, class Beside>
-inline Total sweep_row(Source<T>& x, T* e, const Shift<T>& s, GroupSum<T> sum, const Beside&) {
+template <class T, class In, class Beside>
+inline Total sweep_row(Source<T, In>& x, T* e, const Shift<T>& s, GroupSum<T> sum, const Beside&) {
     T terms[block];
     for_blocks(x.job, [&](int64_t k0, int n) {
         x.visit(k0, n, [&](int64_t k, int count, auto in) {
@@ -196,8 +211,8 @@ struct PendingStream {
 };
 
 // Writes e / sum; `e` null: exponentials are computed again.
-template <class Y, class T>
-inline void put_quotients(Source<T>& x, const T* e, const Shift<T>& s, const Inverse<T>& by) {
+template <class Y, class T, class In>
+inline void put_quotients(Source<T, In>& x, const T* e, const Shift<T>& s, const Inverse<T>& by) {
     const Job& job = x.job;
     const Row& row = x.row;
     if (job.contiguous_out) {
@@ -229,8 +244,8 @@ constexpr bool by_vectors = false;
 template <class T>
 constexpr bool by_vectors<T, BlockSum<T>> = true;
 
-template <class T, class Sum, class Y>
-inline void softmax_rows_to(const Job& job, Row row, int64_t count, const Axis& step, T* scratch) {
+template <class T, class Sum, class Y, class In>
+inline void softmax_rows_of(const Job& job, Row row, int64_t count, const Axis& step, T* scratch) {
     // The quotients of a row wait for the sweep over the next one: 10 % faster in the caches near
     // by, and past the caches reads and writes go on at the same time.
     const bool streaming = job.contiguous_out && job.streaming;
@@ -241,7 +256,7 @@ inline void softmax_rows_to(const Job& job, Row row, int64_t count, const Axis& 
     Temperature<T> temperature(row);
     for (int64_t i = 0; i < count; ++i, advance(row, step, 1)) {
         const Scale<T>& c = temperature.at(row);
-        Source<T> x(job, row);
+        Source<T, In> x(job, row);
         T* const e = in_result       ? reinterpret_cast<T*>(row.out)
                      : job.rows_kept ? scratch + (defer ? i % 2 * job.num_classes : 0)
                                      : nullptr;
@@ -249,7 +264,7 @@ inline void softmax_rows_to(const Job& job, Row row, int64_t count, const Axis& 
         Total sum;
         // In place the row cannot be read again: no guess.
         const bool guess = !(job.in_place && in_result);
-        const bool defined = sum_under_shift(x, c, guess, s, sum, [&] {
+        const bool defined = sum_under_shift(x, c, guess, s, sum, [&]() FASTSOFTMAX_LAMBDA {
             const Pending<T, Y> other = pending;
             pending.e = nullptr;
             if (!other.e) return sweep_row(x, e, s, Sum{}, NothingPending{});
@@ -259,7 +274,10 @@ inline void softmax_rows_to(const Job& job, Row row, int64_t count, const Axis& 
         });
         if (!defined) {
             pending.finish(job.num_classes);
-            fill<T>(job, row, row_is_absent(job, row) ? 0 : NAN, 0);
+            if constexpr (x.can_shift)
+                fill<T>(job, row, row_is_absent(job, row) ? 0 : NAN, 0);
+            else
+                softmax_rows_of<T, Sum, Y, Staged>(job, row, 1, step, scratch);
             continue;
         }
         const Inverse<T> by = inverse(sum, T());
@@ -274,6 +292,13 @@ inline void softmax_rows_to(const Job& job, Row row, int64_t count, const Axis& 
 
 template <class T, class Sum>
 inline void softmax_rows(const Job& job, Row row, int64_t count, const Axis& step, T* scratch) {
-    with_result_type<T>(
-        job, [&](auto y) { softmax_rows_to<T, Sum, decltype(y)>(job, row, count, step, scratch); });
+    with_result_type<T>(job, [&](auto y) {
+        const auto rows_of = [&](auto in) {
+            softmax_rows_of<T, Sum, decltype(y), decltype(in)>(job, row, count, step, scratch);
+        };
+        if constexpr (by_vectors<T, Sum>)
+            with_reader<T>(job, row, rows_of);
+        else
+            rows_of(Any{});
+    });
 }

@@ -144,6 +144,7 @@ template <class E>
 struct Plain {
     using T = typename Computed<E>::Type;
     const E* p;
+    static Plain of(const Row& row, int64_t k0) { return {reinterpret_cast<const E*>(row.x) + k0}; }
     FASTSOFTMAX_INLINE Vec<T> get(int i) const { return load(p + i); }
     Vec<T> part(int i, int n) const { return load_part(p + i, n, T(-HUGE_VAL)); }
 };
@@ -153,6 +154,9 @@ template <class T>
 struct Masked {
     const T* p;
     const char* present;
+    static Masked of(const Row& row, int64_t k0) {
+        return {reinterpret_cast<const T*>(row.x) + k0, row.where + k0};
+    }
     FASTSOFTMAX_INLINE Vec<T> get(int i) const {
         return load_where(p + i, present + i, T(-HUGE_VAL));
     }
@@ -166,9 +170,32 @@ struct Masked {
     }
 };
 
-// A row's scores; masked classes are -inf, `offset` is subtracted.
-template <class T>
+// ... or, where classes are anywhere or scores are to be shifted, blocks that are copied ...
+struct Staged {};
+// ... or whichever of these it is, found out for each pass.
+struct Any {};
+
+template <class A, class B>
+constexpr bool same = false;
+template <class A>
+constexpr bool same<A, A> = true;
+
+// Calls f with what a row's classes are read from.
+template <class T, class F>
+FASTSOFTMAX_INLINE void with_reader(const Job& job, const Row& row, const F& f) {
+    if (!job.plain_x) return f(Staged{});
+    if constexpr (sizeof(T) == 4) {
+        if (job.in == Elem::f16) return f(Plain<Float16>{});
+        if (job.in == Elem::bf16) return f(Plain<BFloat16>{});
+    }
+    row.where ? f(Masked<T>{}) : f(Plain<T>{});
+}
+
+// A row's scores; masked classes are -inf, `offset` is subtracted if that is possible.
+template <class T, class In = Any>
 struct Source {
+    static constexpr bool can_shift = same<In, Any> || same<In, Staged>;
+
     const Job& job;
     const Row& row;
     T offset = 0;
@@ -179,22 +206,24 @@ struct Source {
 
     // Calls f(first class, number of classes, what to read them from) over classes k0 .. k0+n-1.
     template <class F>
-    void visit(int64_t k0, int64_t n, F f) {
-        if (job.plain_x && !shifted) {
-            const int length = static_cast<int>(n);
-            const auto plain = [&](auto type) {
-                using E = decltype(type);
-                f(k0, length, Plain<E>{reinterpret_cast<const E*>(row.x) + k0});
-            };
-            if constexpr (sizeof(T) == 4) {
-                if (job.in == Elem::f16) return plain(Float16());
-                if (job.in == Elem::bf16) return plain(BFloat16());
-            }
-            if (!row.where) return plain(T());
-            const T* const start = reinterpret_cast<const T*>(row.x) + k0;
-            return f(k0, length, Masked<T>{start, row.where + k0});
-        }
-        for (int64_t end = k0 + n; k0 < end; k0 += block) {
+    FASTSOFTMAX_INLINE void visit(int64_t k0, int64_t n, const F& f) {
+        const auto all_from = [&](auto in) FASTSOFTMAX_LAMBDA {
+            if constexpr (same<decltype(in), Staged>)
+                staged(k0, n, f);
+            else
+                f(k0, static_cast<int>(n), in.of(row, k0));
+        };
+        if constexpr (!same<In, Any>)
+            all_from(In{});
+        else if (shifted)
+            all_from(Staged{});
+        else
+            with_reader<T>(job, row, all_from);
+    }
+
+    template <class F>
+    void staged(int64_t k0, int64_t n, const F& f) {
+        for (const int64_t end = k0 + n; k0 < end; k0 += block) {
             const int length = static_cast<int>(end - k0 < block ? end - k0 : block);
             f(k0, length, Plain<T>{staged(k0, length)});
         }

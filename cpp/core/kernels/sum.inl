@@ -66,9 +66,13 @@ FASTSOFTMAX_INLINE Inverse<Vec<float>> inverse(Vec<double> low, Vec<double> high
     const Vec<float> hi = one / sum, minus_hi = zero - hi;
     return {hi, fused(minus_hi, sum, one) * hi + rest * minus_hi * hi};
 }
+// The same for one sum, to the bit, in half the time: a row's quotients wait for it. The product is
+// exact in float64.
 inline Inverse<float> inverse(const Total& t, float) {
-    const Inverse<Vec<float>> all = inverse(Vec<double>::all(t.high), Vec<double>::all(t.high));
-    return {first_lane(all.hi), first_lane(all.lo)};
+    const auto wide = [](float a) { return static_cast<double>(a); };
+    const float sum = static_cast<float>(t.high), rest = static_cast<float>(t.high - wide(sum));
+    const float hi = 1 / sum, left = static_cast<float>(1 - wide(hi) * wide(sum));
+    return {hi, left * hi + rest * -hi * hi};
 }
 inline Inverse<double> inverse(const Total& total, double) {
     // `low` of many terms is as much as 50 ULP, and quotients near 0 do without `lo`, flushed.
@@ -112,7 +116,7 @@ struct BlockSum<float> {
         high = high + other.high;
         lost = lost + other.lost;
     }
-    Total total() const {
+    FASTSOFTMAX_INLINE Total total() const {
         const Vec<double> all = (low + widen_low(lost)) + (high + widen_high(lost));
         return {sum_of_lanes(all), 0};
     }

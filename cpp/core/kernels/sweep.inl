@@ -75,12 +75,15 @@ struct StreamedQuotients {
     void part(int64_t i, int) const { vector(i); }
 };
 
-// Exponentials, stored to `e` if Store, added to `sum` in groups of G vectors. Returns what
-// `beside` has become.
+// Exponentials, stored to `e` if Store, added to `sum` in groups of G vectors. By reference: GCC
+// copies structs in vectors, and a load wider than the stores before it waits for them to leave the
+// pipeline, 50 ns a row.
 template <bool Store, int G, class T, class In, class Beside>
-inline Beside sweep(In x, T* e, int n, const Shift<T>& shift, BlockSum<T>& sum, Beside beside) {
+FASTSOFTMAX_INLINE void sweep(In x, T* e, int n, const Shift<T>& shift, BlockSum<T>& sum,
+                              Beside& other) {
     constexpr int L = Vec<T>::lanes;
-    const Shift<T> s = shift;  // a copy that stores to `e` cannot alias
+    const Shift<T> s = shift;  // copies that stores to `e` cannot alias
+    Beside beside = other;
     BlockSum<T> local = sum;
     // Whole vectors from i on, a multiple of G.
     const auto vectors = [&](int i, auto& part) FASTSOFTMAX_LAMBDA {
@@ -91,8 +94,10 @@ inline Beside sweep(In x, T* e, int n, const Shift<T>& shift, BlockSum<T>& sum, 
             each<W>([&](int u) FASTSOFTMAX_LAMBDA { v[u] = x.get(start + u * L); });
             exp2_abreast(v, s);
             each<W>([&](int u) FASTSOFTMAX_LAMBDA {
-                if constexpr (Store) store(e + start + u * L, v[u]);
+                // In this order: rows a multiple of 4 KiB apart would have this load look like what
+                // the store before it left, 1.2 times the time for 1024 classes.
                 beside.vector(start + u * L);
+                if constexpr (Store) store(e + start + u * L, v[u]);
                 part[w * W + u] = v[u];
             });
         });
@@ -123,7 +128,7 @@ inline Beside sweep(In x, T* e, int n, const Shift<T>& shift, BlockSum<T>& sum, 
         local.add(tree(part));
     }
     sum = local;
-    return beside;
+    other = beside;
 }
 
 // Exponentials and nothing else.
