@@ -1,9 +1,11 @@
 # The extension module built from cpp/bindings/; only fastsoftmax.backends._cpp uses it.
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
-from fastsoftmax._typing import Array, Mask, Shortcut, Unset
+from fastsoftmax._typing import Array, Mask, Unset
 
 class Target:
     @property
@@ -54,4 +56,13 @@ def probe_copy(
 ) -> None: ...
 def probe_read(target: Target, x: Array, repetitions: int) -> float: ...
 def probe_exp(target: Target, wide: bool, n: int) -> float: ...
-def shortcut(target: Target, unset: Unset) -> Shortcut: ...
+def shortcuts(target: Target, unset: Unset) -> dict[str, Callable[..., Any]]: ...
+def function(
+    python: Callable[..., Any],
+    shortcuts: dict[str | None, Callable[..., Any]],
+    backend: ContextVar[str | None],
+    threads: ContextVar[int | None],
+    process: list[int],
+    found: list[int],
+    most_threads: int,
+) -> Callable[..., Any]: ...

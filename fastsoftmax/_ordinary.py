@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from fastsoftmax._memory import empty
-from fastsoftmax._typing import UNSET, Array
+from fastsoftmax._typing import UNSET, Array, Shortcut
 
 Rows: TypeAlias = "Callable[[Array, Array], bool]"
 """Computes rows of scores into rows of results of the same type, both in C order, on one thread.
@@ -27,30 +27,26 @@ _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _ndarray = np.ndarray
 
 
-class Ordinary:
-    """The shortcut over a backend's functions for rows, by the type they are in."""
+def shortcuts(
+    softmax: Mapping[np.dtype[Any], Rows], log_softmax: Mapping[np.dtype[Any], Rows]
+) -> dict[str, Shortcut]:
+    """The shortcuts over a backend's functions for rows, by the type they are in.
 
-    def __init__(
-        self, softmax: Mapping[np.dtype[Any], Rows], log_softmax: Mapping[np.dtype[Any], Rows]
-    ) -> None:
-        self.softmax = _elementwise(softmax)
-        self.log_softmax = _elementwise(log_softmax)
-
-    def logsumexp(self, *arguments: Any) -> Any:
-        """Declined: refining results near 0 takes longer than the general way there."""
-        return NotImplemented
+    None for `logsumexp`: refining results near 0 takes longer than the general way there.
+    """
+    return {"softmax": _elementwise(softmax), "log_softmax": _elementwise(log_softmax)}
 
 
-def _elementwise(rows: Mapping[np.dtype[Any], Rows]) -> Callable[..., Any]:
+def _elementwise(rows: Mapping[np.dtype[Any], Rows]) -> Shortcut:
     # A closure: a method of an object would have to look up what it is of, 0.02 us each time.
     def shortcut(
         x: Any,
         axis: Any,
-        dim: Any,
         out: Any,
         dtype: Any,
         where: Any,
         temperature: Any,
+        dim: Any,
         threads: int,
         /,
     ) -> Any:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 # Imported before `backends` below is bound: a first import later would put the folder of that name
 # in the function's place in the package.
@@ -44,23 +44,16 @@ class _Module(Protocol):
         """
 
 
-class Route(NamedTuple):
-    """Where a call goes: to the shortcut first, to the backend with what that declines."""
+scoped: ContextVar[str | None] = ContextVar("fastsoftmax_backend", default=None)
 
-    backend: Backend
-    shortcut: Shortcut
-
-
-class _NoShortcut:
-    """Of a backend that offers none: declines every call."""
-
-    def softmax(self, *arguments: Any) -> Any:
-        return NotImplemented
-
-    log_softmax = logsumexp = softmax
-
-
-_scoped: ContextVar[str | None] = ContextVar("fastsoftmax_backend", default=None)
+# Where a call goes, by the name that `backend=` or else `use_backend` gives, and by None where
+# neither does: the environment is read once. `resolve` fills both; compiled code reads `shortcuts`.
+_resolved: dict[str | None, Backend] = {}
+shortcuts: dict[str, dict[str | None, Shortcut]] = {
+    "softmax": {},
+    "log_softmax": {},
+    "logsumexp": {},
+}
 
 
 @cache
@@ -103,16 +96,15 @@ def _refusal(name: str, origin: str, why: str) -> BackendUnavailable:
     return BackendUnavailable(f"backend {name!r} ({origin}): {why}\n{table}")
 
 
-def _load(family: str, variant: str | None, name: str, origin: str) -> Route:
+def _load(family: str, variant: str | None, name: str, origin: str) -> Backend:
     try:
-        backend = _module(family).load(variant)
+        return _module(family).load(variant)
     except ValueError as error:  # a variant forced by the environment
         raise _refusal(name, origin, str(error)) from None
-    return Route(backend, getattr(backend, "shortcut", _NoShortcut()))
 
 
 @cache
-def _named(name: str, origin: str) -> Route:
+def _named(name: str, origin: str) -> Backend:
     family, colon, variant = name.partition(":")
     if family not in BACKENDS:
         raise _refusal(name, origin, f"unknown; the backends are {', '.join(BACKENDS)} and auto")
@@ -131,7 +123,7 @@ def _named(name: str, origin: str) -> Route:
 
 
 @cache
-def _automatic() -> Route:
+def _automatic() -> Backend:
     for family in BACKENDS:
         if _module(family).reason() is None:
             return _load(family, None, "auto", "default")
@@ -148,41 +140,33 @@ def wanted(name: str | None = None) -> tuple[str, str]:
     """The backend's name that holds now, and where it comes from."""
     if name is not None:
         return name, "the argument backend="
-    if (scoped := _scoped.get()) is not None:
-        return scoped, "use_backend"
+    if (within := scoped.get()) is not None:
+        return within, "use_backend"
     if (forced := _forced()) is not None:
         return forced, "FASTSOFTMAX_BACKEND"
     return "auto", "default"
 
 
-def _found(chosen: str, origin: str) -> Route:
+def _found(chosen: str, origin: str) -> Backend:
     if not isinstance(chosen, str):
         raise TypeError(f"backend must be a str or None, not {type(chosen).__name__}: {chosen!r}")
     return _automatic() if chosen == "auto" else _named(chosen, origin)
 
 
-@cache
-def _unscoped() -> Route:
-    # Asked only where `_scoped` holds nothing: depends on the environment, which is read once.
-    return _found(*wanted())
-
-
-@cache
-def _argued(name: str) -> Route:
-    return _found(*wanted(name))
-
-
-def route(name: str | None = None) -> Route:
-    """Where a call goes: by `backend=`, `use_backend`, `FASTSOFTMAX_BACKEND`, else to the best."""
-    # The two cached answers save 0.1 us of the five steps from a name to a route.
-    if name is None:
-        return _unscoped() if _scoped.get() is None else _found(*wanted())
-    return _argued(name) if type(name) is str else _found(*wanted(name))
+def _offer(name: str | None, backend: Backend) -> None:
+    for function, shortcut in backend.shortcuts.items():
+        shortcuts[function][name] = shortcut
 
 
 def resolve(name: str | None = None) -> Backend:
-    """The backend of a call's route."""
-    return route(name).backend
+    """A call's backend: by `backend=`, `use_backend`, `FASTSOFTMAX_BACKEND`, else the best."""
+    key = scoped.get() if name is None else name
+    if key is not None and type(key) is not str:  # may be equal to another name
+        return _found(*wanted(name))
+    if (backend := _resolved.get(key)) is None:
+        backend = _resolved[key] = _found(*wanted(name))
+        _offer(key, backend)
+    return backend
 
 
 @contextmanager
@@ -209,8 +193,8 @@ def use_backend(name: str) -> Iterator[None]:
     array([0.5, 0.5])
     """
     resolve(name)
-    token = _scoped.set(name)
+    token = scoped.set(name)
     try:
         yield
     finally:
-        _scoped.reset(token)
+        scoped.reset(token)

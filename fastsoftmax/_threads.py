@@ -17,8 +17,11 @@ from fastsoftmax import _machine
 MAX_THREADS = 1024
 """More than any machine's cores that we know of; a larger number is a mistake."""
 
-_scoped: ContextVar[int | None] = ContextVar("fastsoftmax_threads", default=None)
-_process: int | None = None
+scoped: ContextVar[int | None] = ContextVar("fastsoftmax_threads", default=None)
+# Lists of a number or of nothing, which compiled code reads too: what set_num_threads said, and what
+# was found where nobody said anything.
+process: list[int] = []
+found: list[int] = []
 
 
 def _checked(n: object, name: str) -> int:
@@ -55,10 +58,10 @@ def _default() -> tuple[int, str]:
 
 def choice() -> tuple[int, str]:
     """The number of threads that holds now, and where it comes from."""
-    if (scoped := _scoped.get()) is not None:
-        return scoped, "threads()"
-    if _process is not None:
-        return _process, "set_num_threads"
+    if (limit := scoped.get()) is not None:
+        return limit, "threads()"
+    for count in process:
+        return count, "set_num_threads"
     return _default()
 
 
@@ -66,9 +69,9 @@ def resolve(n: int | None = None) -> int:
     """The number of threads for one call."""
     if n is not None:
         return _checked(n, "threads")
-    # As choice()[0], without the calls that a softmax of ten numbers would feel.
-    scoped = _scoped.get()
-    return scoped or _process or _default()[0]
+    if not found and not process and scoped.get() is None:
+        found[:] = [_default()[0]]
+    return choice()[0]
 
 
 def get_num_threads() -> int:
@@ -112,8 +115,7 @@ def set_num_threads(n: int | None) -> None:
     2
     >>> fs.set_num_threads(None)
     """
-    global _process
-    _process = None if n is None else _checked(n, "n")
+    process[:] = [] if n is None else [_checked(n, "n")]
 
 
 @contextmanager
@@ -137,8 +139,8 @@ def threads(n: int) -> Iterator[None]:
     ...     fs.get_num_threads()
     1
     """
-    token = _scoped.set(_checked(n, "n"))
+    token = scoped.set(_checked(n, "n"))
     try:
         yield
     finally:
-        _scoped.reset(token)
+        scoped.reset(token)

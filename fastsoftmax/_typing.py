@@ -5,6 +5,7 @@ Only types live here, and `UNSET`. Nothing in this file runs.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -48,11 +49,23 @@ class Call(NamedTuple):
         return np.dtype(np.float64 if self.out.dtype.char == "d" else np.float32)
 
 
+Shortcut: TypeAlias = "Callable[..., Any]"
+"""A public function's own arguments in the ordinary case: its result, or NotImplemented.
+
+It takes all parameters by position, in the order of the signature, but for `backend`; `threads` is
+a number. What it does not take goes the general way, by `Call`. It refuses nothing.
+"""
+
+
 class Backend(Protocol):
     """A table of the operations, written by each backend for one variant of itself."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def shortcuts(self) -> Mapping[str, Shortcut]:
+        """By the public function's name; not every function needs one."""
 
     def softmax(self, call: Call) -> None: ...
 
@@ -63,52 +76,3 @@ class Backend(Protocol):
 
         `weights` has x's shape and the compute type; `sign` has out's shape and dtype.
         """
-
-
-class Shortcut(Protocol):
-    """What a backend may offer besides: the public functions' own arguments in the ordinary case.
-
-    Each method returns the public function's result, or NotImplemented for a call that must go the
-    general way, by `Call`. It refuses nothing.
-    """
-
-    def softmax(
-        self,
-        x: Any,
-        axis: AxisLike | Unset,
-        dim: AxisLike | Unset,
-        out: Array | None,
-        dtype: Any,
-        where: Any,
-        temperature: Any,
-        threads: int,
-        /,
-    ) -> Any: ...
-
-    def log_softmax(
-        self,
-        x: Any,
-        axis: AxisLike | Unset,
-        dim: AxisLike | Unset,
-        out: Array | None,
-        dtype: Any,
-        where: Any,
-        temperature: Any,
-        threads: int,
-        /,
-    ) -> Any: ...
-
-    def logsumexp(
-        self,
-        x: Any,
-        axis: AxisLike | Unset,
-        dim: AxisLike | Unset,
-        b: Any,
-        keepdims: bool,
-        return_sign: bool,
-        where: Any,
-        dtype: Any,
-        out: Array | None,
-        threads: int,
-        /,
-    ) -> Any: ...

@@ -1,7 +1,4 @@
-"""The public softmax family: resolve a backend, normalise, call, return. Nothing else.
-
-A backend's shortcut is asked first: what it does not decline is a whole call.
-"""
+"""The public softmax family: resolve a backend, normalise, call, return. Nothing else."""
 
 from __future__ import annotations
 
@@ -11,11 +8,13 @@ import numpy as np
 
 from fastsoftmax import _registry, _threads
 from fastsoftmax._arrays import elementwise, reduction
+from fastsoftmax._shortcut import shortcut_first
 from fastsoftmax._typing import UNSET, Array, AxisLike, Unset
 
 __all__ = ["log_softmax", "logsumexp", "softmax"]
 
 
+@shortcut_first
 def softmax(
     x: Any,
     axis: AxisLike | Unset = UNSET,
@@ -104,17 +103,15 @@ def softmax(
     >>> fs.softmax([1.2, 0.3, 9.9], where=[True, True, False]).round(2)
     array([0.71, 0.29, 0.  ])
     """
-    route = _registry.route(backend)
+    chosen = _registry.resolve(backend)
     count = _threads.resolve(threads)
-    done = route.shortcut.softmax(x, axis, dim, out, dtype, where, temperature, count)
-    if done is not NotImplemented:
-        return done
     call, result = elementwise(x, axis, dim, out, dtype, where, temperature, count)
     if call.x.size:
-        route.backend.softmax(call)
+        chosen.softmax(call)
     return result if result.ndim or out is not None else result[()]
 
 
+@shortcut_first
 def log_softmax(
     x: Any,
     axis: AxisLike | Unset = UNSET,
@@ -171,17 +168,15 @@ def log_softmax(
     >>> print(fs.log_softmax(np.float32([25.0, 0.0]))[0])
     -1.3887944e-11
     """
-    route = _registry.route(backend)
+    chosen = _registry.resolve(backend)
     count = _threads.resolve(threads)
-    done = route.shortcut.log_softmax(x, axis, dim, out, dtype, where, temperature, count)
-    if done is not NotImplemented:
-        return done
     call, result = elementwise(x, axis, dim, out, dtype, where, temperature, count)
     if call.x.size:
-        route.backend.log_softmax(call)
+        chosen.log_softmax(call)
     return result if result.ndim or out is not None else result[()]
 
 
+@shortcut_first
 def logsumexp(
     x: Any,
     axis: AxisLike | Unset = UNSET,
@@ -253,18 +248,13 @@ def logsumexp(
     >>> print(lse.round(4), sign)
     1.5413 -1.0
     """
-    route = _registry.route(backend)
+    chosen = _registry.resolve(backend)
     count = _threads.resolve(threads)
-    done = route.shortcut.logsumexp(
-        x, axis, dim, b, keepdims, return_sign, where, dtype, out, count
-    )
-    if done is not NotImplemented:
-        return done
     call, weights, sign_kept, result, sign = reduction(
         x, axis, dim, keepdims, b, return_sign, where, dtype, out, count
     )
     if call.x.size:
-        route.backend.logsumexp(call, weights, sign_kept)
+        chosen.logsumexp(call, weights, sign_kept)
     else:  # a sum over no classes is 0
         result.fill(-np.inf)
         if sign is not None:

@@ -12,6 +12,7 @@ using TargetObject = Object<const Kernels*>;
 
 void add_target(py::module_& m);    // Target, with its operations on the normal form of a call
 void add_shortcut(py::module_& m);  // Shortcut, with its operations on a caller's own arguments
+void add_function(py::module_& m);  // Function, which calls shortcuts on behalf of Python functions
 void add_probes(py::module_& m);    // what measures the core
 
 // Below this many elements a call is over sooner than the GIL is handed back and forth.

@@ -38,6 +38,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     m.doc() = "The C++ core of fastsoftmax; private, see fastsoftmax.backends._cpp.";
     add_target(m);
     add_shortcut(m);
+    add_function(m);
     add_results(m);
     add_probes(m);
     m.def("targets", &reasons, "Instruction sets, best first, each with the reason against it.");

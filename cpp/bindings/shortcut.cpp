@@ -204,10 +204,10 @@ PyObject* over_rows(const Ordinary& self, const Given& g, PyObject* out, PyObjec
     return result.release().ptr();
 }
 
-// Arguments: x, axis, dim, out, dtype, where, temperature, threads.
+// Arguments: x, axis, out, dtype, where, temperature, dim, threads.
 template <Op op>
 PyObject* elementwise(PyObject* self, PyObject* const* arguments) {
-    const auto& [x, axis, dim, out, dtype, where, temperature, threads] =
+    const auto& [x, axis, out, dtype, where, temperature, dim, threads] =
         *reinterpret_cast<PyObject* const(*)[8]>(arguments);
     const Ordinary& own = Shortcut::of(self);
     if (dim != own.unset.ptr() || !PyFloat_CheckExact(temperature)) return declined();
@@ -217,9 +217,9 @@ PyObject* elementwise(PyObject* self, PyObject* const* arguments) {
     return g.x ? over_rows<op>(own, g, out, threads, numpy) : declined();
 }
 
-// Arguments: x, axis, dim, b, keepdims, return_sign, where, dtype, out, threads.
+// Arguments: x, axis, b, keepdims, return_sign, where, dtype, out, dim, threads.
 PyObject* logsumexp(PyObject* self, PyObject* const* arguments) {
-    const auto& [x, axis, dim, b, keepdims, return_sign, where, dtype, out, threads] =
+    const auto& [x, axis, b, keepdims, return_sign, where, dtype, out, dim, threads] =
         *reinterpret_cast<PyObject* const(*)[10]>(arguments);
     const Ordinary& own = Shortcut::of(self);
     if (dim != own.unset.ptr() || b != Py_None || keepdims != Py_False || return_sign != Py_False)
@@ -235,19 +235,23 @@ PyObject* logsumexp(PyObject* self, PyObject* const* arguments) {
 void add_shortcut(py::module_& m) {
     static PyMethodDef methods[] = {
         fast_method<elementwise<Op::softmax>, 8>(
-            "softmax", "x, axis, dim, out, dtype, where, temperature, threads"),
+            "softmax", "x, axis, out, dtype, where, temperature, dim, threads"),
         fast_method<elementwise<Op::log_softmax>, 8>("log_softmax", "As softmax."),
         fast_method<logsumexp, 10>(
-            "logsumexp", "x, axis, dim, b, keepdims, return_sign, where, dtype, out, threads"),
+            "logsumexp", "x, axis, b, keepdims, return_sign, where, dtype, out, dim, threads"),
         {nullptr, nullptr, 0, nullptr}};
     Shortcut::ready(m, "Shortcut", methods, nullptr);
     m.def(
-        "shortcut",
+        "shortcuts",
         [](py::handle target, py::object unset) {
             if (!TargetObject::is(target.ptr())) throw py::type_error("target: not a Target");
-            return Shortcut::make({TargetObject::of(target.ptr()), std::move(unset)});
+            const auto own = Shortcut::make({TargetObject::of(target.ptr()), std::move(unset)});
+            py::dict all;
+            for (const PyMethodDef* each = methods; each->ml_name; ++each)
+                all[each->ml_name] = own.attr(each->ml_name);
+            return all;
         },
-        "The shortcut to a target's operations; `unset` stands for an argument not given.",
+        "The shortcuts to a target's operations; `unset` stands for an argument not given.",
         py::arg("target"), py::arg("unset"));
 }
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from fastsoftmax._typing import UNSET, Array, Call
 if TYPE_CHECKING:
     from fastsoftmax import _core
 
+F = TypeVar("F", bound=Callable[..., Any])
 
 MOST_IDLE = 1 << 30
 """Bytes of memory that are kept for results to come; less where memory is scarce."""
@@ -66,6 +68,20 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any], like: Array | None) -> A
     return _core.empty(shape, dtype, like)
 
 
+def function(
+    python: F,
+    shortcuts: dict[str | None, Callable[..., Any]],
+    backend: ContextVar[str | None],
+    threads: ContextVar[int | None],
+    process: list[int],
+    found: list[int],
+    most_threads: int,
+) -> F:
+    """A public function as compiled code; see `fastsoftmax._shortcut`."""
+    compiled = _core.function(python, shortcuts, backend, threads, process, found, most_threads)
+    return cast(F, compiled)
+
+
 def clear_cache() -> None:
     """See `fastsoftmax.clear_cache`."""
     _core.clear_cache()
@@ -77,7 +93,7 @@ class CppBackend:
     def __init__(self, variant: str) -> None:
         self.name = f"cpp:{variant}"
         self._target = _core.target(variant)
-        self.shortcut = _core.shortcut(self._target, UNSET)
+        self.shortcuts = _core.shortcuts(self._target, UNSET)
 
     def softmax(self, call: Call) -> None:
         """See `fastsoftmax.softmax`."""

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
-from fastsoftmax._ordinary import Ordinary, Rows
+from fastsoftmax._ordinary import shortcuts, Rows
 from fastsoftmax._typing import Array, Call, Mask
 
 Index: TypeAlias = "tuple[int | slice, ...]"
@@ -292,7 +292,7 @@ class NumbaBackend:
         self._log_softmax = _Kernels(kernels.log_softmax_rows, kernels.log_softmax_columns)
         self._logsumexp = _Kernels(kernels.logsumexp_rows, kernels.logsumexp_columns)
         self._weighted_logsumexp = weighted.weighted_logsumexp
-        self.shortcut = Ordinary(
+        self.shortcuts = shortcuts(
             _MachineCode(kernels.softmax_small), _MachineCode(kernels.log_softmax_small)
         )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastsoftmax._ordinary import Ordinary, Rows
+from fastsoftmax._ordinary import shortcuts, Rows
 from fastsoftmax._typing import Array, Call
 
 BLOCK = 1 << 19
@@ -354,7 +354,7 @@ class NumpyBackend:
     name = "numpy"
 
     def __init__(self) -> None:
-        self.shortcut = Ordinary(_rows(_softmax), _rows(_log_softmax))
+        self.shortcuts = shortcuts(_rows(_softmax), _rows(_log_softmax))
 
     def softmax(self, call: Call) -> None:
         """See `fastsoftmax.softmax`."""
