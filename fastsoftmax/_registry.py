@@ -6,6 +6,7 @@ Knows backends by name only; each is imported when it is first asked for. No alg
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -46,14 +47,11 @@ class _Module(Protocol):
 
 scoped: ContextVar[str | None] = ContextVar("fastsoftmax_backend", default=None)
 
-# Where a call goes, by the name that `backend=` or else `use_backend` gives, and by None where
-# neither does: the environment is read once. `resolve` fills both; compiled code reads `shortcuts`.
+# Where calls go, by the name that `backend=` or else `use_backend` gives, and by None where neither
+# does: the environment is read once. `resolve` fills both, compiled code reads the shortcuts.
 _resolved: dict[str | None, Backend] = {}
-shortcuts: dict[str, dict[str | None, Shortcut]] = {
-    "softmax": {},
-    "log_softmax": {},
-    "logsumexp": {},
-}
+shortcuts: defaultdict[str, dict[str | None, Shortcut]] = defaultdict(dict)
+"""By the public function's name, then the backend's."""
 
 
 @cache

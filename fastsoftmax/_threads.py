@@ -18,8 +18,8 @@ MAX_THREADS = 1024
 """More than any machine's cores that we know of; a larger number is a mistake."""
 
 scoped: ContextVar[int | None] = ContextVar("fastsoftmax_threads", default=None)
-# Lists of a number or of nothing, which compiled code reads too: what set_num_threads said, and what
-# was found where nobody said anything.
+# What set_num_threads said, and what was found where nobody says anything: lists of that number or
+# of nothing, which compiled code reads as well.
 process: list[int] = []
 found: list[int] = []
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[Any]
 Mask: TypeAlias = npt.NDArray[np.bool_]
-AxisLike: TypeAlias = "int | tuple[int, ...] | None"
+AxisLike: TypeAlias = int | tuple[int, ...] | None
 
 
 class Unset:

@@ -70,12 +70,10 @@ def operation(request, backend):
 @pytest.fixture
 def no_shortcuts(monkeypatch):
     """Every call takes the general way, for tests that put something else at its end."""
-    route = _registry.route
-    monkeypatch.setattr(
-        _registry,
-        "route",
-        lambda name=None: _registry.Route(route(name).backend, _registry._NoShortcut()),
-    )
+    monkeypatch.setattr(_registry, "_offer", lambda name, backend: None)
+    for offered in _registry.shortcuts.values():
+        for name in tuple(offered):
+            monkeypatch.delitem(offered, name)
 
 
 @pytest.fixture

@@ -138,7 +138,8 @@ def test_examples_need_numpy_and_the_public_names_only(path):
 
 
 def test_the_shared_modules_do_not_look_up():
-    below = ("_typing", "_machine", "_threads", "_memory", "_arrays", "_registry", "_config")
+    below = ("_typing", "_machine", "_threads", "_memory", "_arrays", "_registry", "_shortcut")
+    below += ("_config",)
     for place, module in enumerate(below):
         above = PUBLIC | set(below[place + 1 :])
         used = {name.partition(".")[0] for name in parts(f"fastsoftmax/{module}.py")}

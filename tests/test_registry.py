@@ -99,21 +99,25 @@ def test_a_backend_that_cannot_run_is_refused_with_its_reason(monkeypatch):
 
     actual = _registry._module
     broken = Broken()
-    caches = (_registry.reasons, _registry._named, _registry._argued, _registry._automatic)
+
+    def forget():
+        for cache in (_registry.reasons, _registry._named, _registry._automatic):
+            cache.cache_clear()
+        for known in (_registry._resolved, *_registry.shortcuts.values()):
+            known.clear()
+
     monkeypatch.setattr(
         _registry, "_module", lambda family: broken if family == "numba" else actual(family)
     )
     try:
-        for cache in caches:
-            cache.cache_clear()
+        forget()
         assert "numba" not in fs.backends()
         with pytest.raises(fs.BackendUnavailable, match="numba: its library is missing"):
             fs.softmax([1.0], backend="numba")
         fs.softmax([1.0], backend="auto")
     finally:
         monkeypatch.undo()
-        for cache in caches:
-            cache.cache_clear()
+        forget()
 
 
 # Precedence, seen by which of several names is complained about -----------------------------------

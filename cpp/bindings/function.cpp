@@ -23,8 +23,8 @@ struct Function {
     PyObject *threads, *process, *found;  // ContextVar; lists of a number or of nothing
     long most_threads;
 
-    Py_ssize_t count, by_position;  // parameters, and those of them that need no keyword
-    PyObject* names;                // tuple
+    Py_ssize_t count, by_position;       // parameters, and those of them that need no keyword
+    PyObject* names;                     // tuple
     PyObject* defaults[max_parameters];  // null where a value is required
 };
 
@@ -65,8 +65,8 @@ py::object value_of(PyObject* variable) {
 
 // The shortcut that the argument `backend` leads to, or nothing.
 py::object shortcut_for(const Function& f, PyObject* backend) {
-    const py::object name = backend == Py_None ? value_of(f.backend)
-                                               : py::reinterpret_borrow<py::object>(backend);
+    const py::object name =
+        backend == Py_None ? value_of(f.backend) : py::reinterpret_borrow<py::object>(backend);
     const bool plain = name && (name.is_none() || PyUnicode_CheckExact(name.ptr()));
     return plain ? item(f.shortcuts, name.ptr()) : py::object();
 }
@@ -75,7 +75,8 @@ py::object shortcut_for(const Function& f, PyObject* backend) {
 py::object threads_for(const Function& f, PyObject* threads) {
     if (threads != Py_None) {
         int overflow = 1;
-        const long n = PyLong_CheckExact(threads) ? PyLong_AsLongAndOverflow(threads, &overflow) : 0;
+        const long n =
+            PyLong_CheckExact(threads) ? PyLong_AsLongAndOverflow(threads, &overflow) : 0;
         const bool fits = !overflow && 1 <= n && n <= f.most_threads;
         return fits ? py::reinterpret_borrow<py::object>(threads) : py::object();
     }
@@ -95,7 +96,7 @@ Py_ssize_t index_of(const Function& f, PyObject* name) {
 
 // Fills `slots` in the order of the signature; false if that is not a plain matter.
 bool arrange(const Function& f, PyObject* const* arguments, Py_ssize_t given, PyObject* keywords,
-          PyObject** slots) {
+             PyObject** slots) {
     if (given > f.by_position) return false;
     std::copy_n(arguments, given, slots);
     std::copy(f.defaults + given, f.defaults + f.count, slots + given);
@@ -152,9 +153,8 @@ PyObject* reduce(PyObject* self, PyObject*) { return PyObject_GetAttrString(self
 
 template <class F>
 int each_reference(Function& f, F visit) {
-    for (PyObject** const held :
-         {&f.attributes, &f.python, &f.shortcuts, &f.backend, &f.threads, &f.process, &f.found,
-          &f.names})
+    for (PyObject** const held : {&f.attributes, &f.python, &f.shortcuts, &f.backend, &f.threads,
+                                  &f.process, &f.found, &f.names})
         if (const int stop = visit(*held)) return stop;
     for (PyObject*& held : f.defaults)
         if (const int stop = visit(held)) return stop;
@@ -193,7 +193,8 @@ py::object make(const py::function& python, const py::dict& shortcuts, py::objec
     const auto by_position = code.attr("co_argcount").cast<Py_ssize_t>();
     const auto count = by_position + code.attr("co_kwonlyargcount").cast<Py_ssize_t>();
     const py::tuple names(code.attr("co_varnames")[py::slice(0, count, 1)]);
-    if (count < 2 || count > max_parameters || !py::object(names[count - 2]).equal(py::str("backend")) ||
+    if (count < 2 || count > max_parameters ||
+        !py::object(names[count - 2]).equal(py::str("backend")) ||
         !py::object(names[count - 1]).equal(py::str("threads")))
         throw py::value_error("python: its last parameters are not backend and threads");
     if (!PyContextVar_CheckExact(backend.ptr()) || !PyContextVar_CheckExact(threads.ptr()))

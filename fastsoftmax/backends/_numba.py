@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
-from fastsoftmax._ordinary import shortcuts, Rows
+from fastsoftmax._ordinary import Rows, shortcuts
 from fastsoftmax._typing import Array, Call, Mask
 
 Index: TypeAlias = "tuple[int | slice, ...]"

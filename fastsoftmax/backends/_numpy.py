@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastsoftmax._ordinary import shortcuts, Rows
+from fastsoftmax._ordinary import Rows, shortcuts
 from fastsoftmax._typing import Array, Call
 
 BLOCK = 1 << 19
