@@ -69,9 +69,13 @@ def resolve(n: int | None = None) -> int:
     """The number of threads for one call."""
     if n is not None:
         return _checked(n, "threads")
-    if not found and not process and scoped.get() is None:
-        found[:] = [_default()[0]]
-    return choice()[0]
+    # As choice()[0], without the calls that a softmax of a hundred numbers would feel.
+    if (limit := scoped.get()) is not None:
+        return limit
+    for count in process or found:
+        return count
+    found[:] = [_default()[0]]
+    return found[0]
 
 
 def get_num_threads() -> int:

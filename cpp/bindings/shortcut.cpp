@@ -77,8 +77,8 @@ const Array* plain(PyObject* given, const api& numpy) {
     return a->flags & api::NPY_ARRAY_C_CONTIGUOUS_ ? a : nullptr;
 }
 
-// Not by memcmp: of nothing, at the null pointer of an array without dimensions, it is a masked load
-// that faults in silence, which takes 30 ns with AVX-512.
+// Not by memcmp: of nothing, at the null pointer of an array without dimensions, it is a masked
+// load that faults in silence, which takes 30 ns with AVX-512.
 bool same_shape(const Array& a, int nd, const py::ssize_t* shape) {
     return a.nd == nd && std::equal(shape, shape + nd, a.dimensions);
 }
