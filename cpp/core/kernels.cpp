@@ -32,6 +32,7 @@ namespace {
 #include "kernels/rows.inl"
 #include "kernels/columns.inl"
 #include "kernels/short.inl"
+#include "kernels/several.inl"
 #include "kernels/probe.inl"
 
 template <class T>
@@ -55,7 +56,9 @@ extern const Kernels kernels;
 const Kernels kernels = {
     FASTSOFTMAX_TEXT(FASTSOFTMAX_ISA),
     {stripe * Vec<float>::lanes, stripe * Vec<double>::lanes},
-    short_classes,
+    {{few_classes_of_softmax, short_classes, short_classes},
+     {short_classes, short_classes, short_classes}},
+    several_classes,
     {{rows<float, Op::softmax, BlockSum<float>>, rows<float, Op::log_softmax, BlockSum<float>>,
       rows<float, Op::logsumexp, BlockSum<float>>},
      {rows<double, Op::softmax, BlockSum<double>>, rows<double, Op::log_softmax, BlockSum<double>>,
@@ -75,6 +78,7 @@ const Kernels kernels = {
       short_rows<float, Op::logsumexp>},
      {short_rows<double, Op::softmax>, short_rows<double, Op::log_softmax>,
       short_rows<double, Op::logsumexp>}},
+    several_rows<(several_classes > 0)>,
     {split_of<float>, split_of<double>, split_of<Float16>, split_of<BFloat16>},
     {exp_array<float>, exp_array<double>},
     {{probe_copy<false>, probe_copy<true>}, probe_read, {probe_exp<float>, probe_exp<double>}}};

@@ -87,11 +87,13 @@ struct Probes {
 struct Kernels {
     const char* name;
     int columns[2];                     // rows that `column` and `few` take at a time, by [float64]
-    int few_classes;                    // up to this many a row is summed class by class
+    int few_classes[2][num_ops];        // up to so many a contiguous row is summed class by class
+    int several_classes;                // up to so many `several` takes rows
     Kernel rows[2][num_ops];            // contiguous class axis: sums vector by vector
     Kernel strided[2][num_ops];         // any class axis: sums class by class
     Kernel column[num_elems][num_ops];  // the same sums, rows side by side; by type of x and out
     Kernel few[2][num_ops];             // the same sums, few classes, contiguous class axis
+    Kernel several;                     // softmax in float32 of more; the sums of `rows`
     Pieces split[num_elems];            // softmax of a long row, by type of the result
     // The exponential inside the kernels, for x <= 0: to measure its error and its speed. Gives e^x
     // times a unit, which it returns; to divide by it would add a rounding that no kernel does.

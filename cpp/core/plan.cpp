@@ -205,15 +205,19 @@ Plan plan_of(const Kernels& kernels, Request& r, int64_t threads) {
     const int column = vertical ? column_axis(r) : -1;
     if (column >= 0) std::swap(r.batch[column], r.batch[r.num_batch - 1]);
     const Axis& along = r.batch[r.num_batch - 1];
-    const bool few = contiguous && K <= kernels.few_classes;
-    const bool turned = few && alike && (!wide || r.in == compute) && along.size >= min_columns &&
-                        (job.contiguous_out || r.op == Op::logsumexp);
     const int op = static_cast<int>(r.op);
+    const bool few = contiguous && K <= kernels.few_classes[wide][op];
+    const bool together =
+        alike && along.size >= min_columns && (job.contiguous_out || r.op == Op::logsumexp);
+    const bool turned = few && together && (!wide || r.in == compute);
+    const bool several = contiguous && !few && together && !wide && r.op == Op::softmax &&
+                         K <= kernels.several_classes;
     plan.kernel = column >= 0          ? kernels.column[static_cast<int>(r.in)][op]
                   : turned             ? kernels.few[wide][op]
+                  : several            ? kernels.several
                   : contiguous && !few ? kernels.rows[wide][op]
                                        : kernels.strided[wide][op];
-    plan.side_by_side = column >= 0 || turned ? kernels.columns[wide] : 1;
+    plan.side_by_side = column >= 0 || turned || several ? kernels.columns[wide] : 1;
 
     // Exponentials on their way to a result that is not in the compute type, or in another place.
     // Two rows if there is room, so that one can be swept while the other is written.

@@ -64,6 +64,16 @@ def _options(work: Workload) -> dict[str, Any]:
     return found
 
 
+def _call(work: Workload, backend: str | None) -> Callable[[], Any]:
+    """The call as a user writes it, at least the plainest: `partial` would take 0.1 us more."""
+    function, x, axis = getattr(fs, work.case.operation.name), work.x, work.case.axis
+    options = _options(work)
+    if options.keys() == {"out"}:
+        out = work.out
+        return lambda: function(x, axis, out=out, backend=backend)
+    return partial(function, x, axis, backend=backend, **options)
+
+
 class Backend(NamedTuple):
     """One backend or variant of this package, called as a user would."""
 
@@ -75,8 +85,7 @@ class Backend(NamedTuple):
 
     def bind(self, work: Workload) -> Trial:
         """See `Contestant`."""
-        function = getattr(fs, work.case.operation.name)
-        return Trial(partial(function, work.x, work.case.axis, backend=self.name, **_options(work)))
+        return Trial(_call(work, self.name))
 
     def bound(self, case: Case) -> Bound:
         """See `Contestant`."""
@@ -94,8 +103,7 @@ class Public(NamedTuple):
 
     def bind(self, work: Workload) -> Trial:
         """See `Contestant`."""
-        function = getattr(fs, work.case.operation.name)
-        return Trial(partial(function, work.x, work.case.axis, **_options(work)))
+        return Trial(_call(work, None))
 
     def bound(self, case: Case) -> Bound:
         """See `Contestant`."""

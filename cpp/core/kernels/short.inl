@@ -208,9 +208,9 @@ inline void short_rows_of(const Job& job, const Row& row, int64_t count, const A
 
 // By way of float32, where x or the result is in another type: as many rows at a time as a copy of
 // them has room for that L1 holds beside the panel.
-template <Op op>
-inline void short_rows_by_copy(const Job& job, Row row, int64_t count, const Axis& step,
-                               void* scratch) {
+template <Op op, class Kernel>
+inline void rows_by_copy(const Job& job, Row row, int64_t count, const Axis& step, void* scratch,
+                         Kernel kernel) {
     constexpr int width = abreast * Vec<float>::lanes, size = sizeof(float);
     alignas(64) float copy[short_classes * width];
     const int K = static_cast<int>(job.num_classes), per_row = op == Op::logsumexp ? 1 : K;
@@ -239,7 +239,7 @@ inline void short_rows_by_copy(const Job& job, Row row, int64_t count, const Axi
         Row at = row;
         at.x = at.out = reinterpret_cast<char*>(copy);
         at.sign = nullptr;
-        short_rows_of<float, op>(inner, at, n, dense, scratch);
+        kernel(inner, at, n, dense, scratch);
         if (op == Op::logsumexp && row.sign) {
             Row to = row;
             for (int64_t i = 0; i < n; ++i, advance(to, step, 1))
@@ -257,6 +257,6 @@ void short_rows(const Job& job, Row row, int64_t count, const Axis& step, void* 
     const FloatMode mode;
     if constexpr (sizeof(T) == 4)
         if (job.in != Elem::f32 || job.out != Elem::f32)
-            return short_rows_by_copy<op>(job, row, count, step, scratch);
+            return rows_by_copy<op>(job, row, count, step, scratch, short_rows_of<float, op>);
     short_rows_of<T, op>(job, row, count, step, scratch);
 }

@@ -186,8 +186,8 @@ template <class T, class Y>
 struct Pending {
     static constexpr bool keeps = true;
     T* e = nullptr;  // none
-    Y* y;
-    Inverse<T> by;
+    Y* y = nullptr;
+    Inverse<T> by{};
     Quotients<T, Y> from(int64_t k) const { return {e + k, y + k, in_all_lanes(by)}; }
     void finish(int64_t classes) {
         if (e) divide(e, y, classes, by);

@@ -60,10 +60,10 @@ class Torch(_Torch):
         torch = self.ready(work.case.threads)
         x, out, axis = self.tensor(work.x), self.tensor(work.out), work.case.axis
         if work.case.operation.name == "logsumexp":
-            return Trial(partial(torch.logsumexp, x, axis, out=out), self.array)
-        function = {"softmax": torch._softmax, "log_softmax": torch._log_softmax}
-        call = partial(function[work.case.operation.name], x, axis, False, out=out)
-        return Trial(call, self.array)
+            return Trial(lambda: torch.logsumexp(x, axis, out=out), self.array)
+        names = {"softmax": torch._softmax, "log_softmax": torch._log_softmax}
+        function = names[work.case.operation.name]
+        return Trial(lambda: function(x, axis, False, out=out), self.array)
 
 
 class OneDnn(_Torch):
