@@ -143,7 +143,7 @@ FASTSOFTMAX_INLINE void polynomial(const T (&coefficients)[terms], const Vec<T> 
 template <class T>
 struct Scale {
     T c_hi, c_lo, c_inverse;
-    T t_hi, t_lo;  // t_lo >= 0, so that -inf times either is no NaN in their sum
+    T t_hi, t_lo;  // t_lo > 0, so that -inf times either is no NaN, nor is their sum
     T step_hi, step_lo, t_inverse;
 
     Scale() = default;
@@ -157,6 +157,8 @@ struct Scale {
             t_hi = above * (1 - (sizeof(T) == 4 ? T(0x1p-23) : T(0x1p-52)));
             t_lo += above - t_hi;
         }
+        const T smallest = sizeof(T) == 4 ? T(0x1p-126) : T(0x1p-1022);  // that is not flushed to 0
+        if (t_lo < smallest) t_lo = smallest;
         const double log_2_hi = 0x1.62e42fefa39efp-1, log_2_lo = 0x1.abc9e3b39803fp-56;
         const double step = log_2_hi * temperature;
         const double rest = __builtin_fma(log_2_hi, temperature, -step) + log_2_lo * temperature;

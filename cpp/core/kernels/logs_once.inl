@@ -62,16 +62,80 @@ inline void logsumexp_rows(const Job& job, Row row, int64_t count, const Axis& s
 
 constexpr int pair = 2;  // vectors of terms added in float32; see `without_max`
 
+// What a row is read from holds elements of this type.
+template <class In>
+struct ElementOf;
+template <template <class> class In, class E>
+struct ElementOf<In<E>> {
+    using Type = E;
+};
+
+// Along a sweep: the maximum, and the log-probabilities of another row.
+template <class In, class Y>
+struct LogProbabilities {
+    In x;
+    Y* y;
+    LogProbability<float> result;
+    FASTSOFTMAX_INLINE void vector(int i) const { store(y + i, result.of(x.get(i))); }
+    void part(int i, int n) const { store_part(y + i, result.of(x.part(i, n)), n); }
+};
+template <class A, class B>
+struct Both {
+    A one;
+    B other;
+    FASTSOFTMAX_INLINE void vector(int i) {
+        one.vector(i);
+        other.vector(i);
+    }
+    void part(int i, int n) {
+        one.part(i, n);
+        other.part(i, n);
+    }
+};
+
+struct NothingKnown {
+    template <class In>
+    Alone from(int64_t, In) const {
+        return {};
+    }
+};
+
+// A row whose log-probabilities are known but not yet written: the sweep over the next one can
+// take it along, if it reads x in the type of the result.
+struct Known {
+    bool waits = false;
+    Row row;
+    Scale<float> c;
+    float max, log_sum;
+
+    LogProbability<float> result() const {
+        return {c, Vec<float>::all(max), Vec<float>::all(log_sum)};
+    }
+    template <class In>
+    auto from(int64_t k, In) const {
+        using Y = typename ElementOf<In>::Type;
+        Y* const y = reinterpret_cast<Y*>(row.out) + k;
+        return LogProbabilities<In, Y>{In::of(row, k), y, result()};
+    }
+    void finish(const Job& job) {
+        if (waits) put_log_probabilities(job, row, result());
+        waits = false;
+    }
+};
+
 // The sum of a row, and its maximum.
-inline Total sweep_for_max(Source<float>& x, const Shift<float>& s, float& max) {
+template <class Beside>
+inline Total sweep_for_max(Source<float>& x, const Shift<float>& s, float& max,
+                           const Beside& beside) {
     Vec<float> top = Vec<float>::all(-HUGE_VALF);
     Folded<float> folded;
     for (int64_t k0 = 0, K = x.job.num_classes; k0 < K; k0 += piece) {
         BlockSum<float> sum;
-        x.visit(k0, K - k0 < piece ? K - k0 : piece, [&](int64_t, int n, auto in) {
-            Maximum<float, decltype(in)> sofar{in, top};
-            sweep<false, pair>(in, static_cast<float*>(nullptr), n, s, sum, sofar);
-            top = sofar.top;
+        x.visit(k0, K - k0 < piece ? K - k0 : piece, [&](int64_t k, int n, auto in) {
+            using Top = Maximum<float, decltype(in)>;
+            Both<Top, decltype(beside.from(k, in))> along{{in, top}, beside.from(k, in)};
+            sweep<false, pair>(in, static_cast<float*>(nullptr), n, s, sum, along);
+            top = along.one.top;
         });
         folded.add(sum.total());
     }
@@ -134,12 +198,17 @@ struct LogSums {
     double rest[rows_of_logs] = {};  // NaN if this does not serve
     double power[rows_of_logs] = {};
 
-    void find(int64_t i, Source<float>& x, const Scale<float>& c) {
+    // `known` is written on the way.
+    void find(int64_t i, Source<float>& x, const Scale<float>& c, Known& known) {
         Shift<float> s;
         float top = 0;
         Total sum;
-        const bool defined =
-            sum_under_shift(x, c, true, s, sum, [&] { return sweep_for_max(x, s, top); });
+        const bool defined = sum_under_shift(x, c, true, s, sum, [&] {
+            if (!known.waits || x.shifted) return sweep_for_max(x, s, top, NothingKnown{});
+            known.waits = false;
+            return sweep_for_max(x, s, top, known);
+        });
+        known.finish(x.job);
         max[i] = x.shifted ? x.offset : top;
         rest[i] = NAN;
         if (!defined) return;
@@ -165,10 +234,21 @@ struct LogSums {
     }
 };
 
+// Whether a row is better written during the sweep over the next one than right away: shorter rows
+// do not make up for one logarithm at a time, longer ones leave the cache near by, past the caches
+// bursts of reads and writes are no worse, and 16 registers do not hold the constants of both.
+inline bool worth_keeping(const Job& job) {
+    const bool alike = job.plain_x && job.contiguous_out && job.in == job.out;
+    return sizeof(Vec<float>) == 64 && alike && !job.streaming && job.num_classes >= 640 &&
+           job.num_classes <= deferrable;
+}
+
 inline void log_softmax_rows(const Job& job, Row row, int64_t count, const Axis& step) {
+    const bool keep = worth_keeping(job);
     // Of rows that stay in the cache near by until they are read again.
-    const int64_t together = job.num_classes <= 4096 ? rows_of_logs : 1;
+    const int64_t together = !keep && job.num_classes <= 4096 ? rows_of_logs : 1;
     Temperature<float> temperature(row);
+    Known known;
     for (int64_t done = 0; done < count; done += together) {
         Row rows[rows_of_logs];
         LogSums found;
@@ -176,7 +256,7 @@ inline void log_softmax_rows(const Job& job, Row row, int64_t count, const Axis&
         for (int64_t i = 0; i < n; ++i, advance(row, step, 1)) {
             rows[i] = row;
             Source<float> x(job, row);
-            found.find(i, x, temperature.at(row));
+            found.find(i, x, temperature.at(row), known);
         }
         found.take_logs();
         for (int64_t i = 0; i < n; ++i) {
@@ -185,9 +265,9 @@ inline void log_softmax_rows(const Job& job, Row row, int64_t count, const Axis&
                 log_softmax_row<float, BlockSum<float>>(job, rows[i], c);
                 continue;
             }
-            const auto log_sum = Vec<float>::all(static_cast<float>(found.rest[i]));
-            put_log_probabilities(job, rows[i],
-                                  LogProbability<float>(c, Vec<float>::all(found.max[i]), log_sum));
+            known = {true, rows[i], c, found.max[i], static_cast<float>(found.rest[i])};
+            if (!keep) known.finish(job);
         }
     }
+    known.finish(job);
 }

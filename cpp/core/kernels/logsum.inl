@@ -106,8 +106,6 @@ struct LogProbability {
 
     FASTSOFTMAX_INLINE Vec<T> of(Vec<T> x) const {
         const Vec<T> half = mul_add(x, Vec<T>::all(T(0.5)), minus_half_max);
-        // -inf times t_lo = 0 would be NaN.
-        const Vec<T> finite = at_least(half, Vec<T>::all(Limits<T>::most_negative));
-        return mul_add(half, t_hi, mul_add(finite, t_lo, minus_log_sum));
+        return mul_add(half, t_hi, mul_add(half, t_lo, minus_log_sum));
     }
 };
