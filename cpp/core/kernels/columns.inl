@@ -224,48 +224,74 @@ struct Columns {
         put(out, classes - 1, classes, result);
     }
 
-    // Ties of the maxima, and the sums of the other terms.
-    void split(const Vec<T> (&top)[N], ColumnSum<T> (&ties)[N], ColumnSum<T> (&rests)[N]) const {
+    // Ties of a vector's maxima, and the sums of the other terms.
+    template <Digits digits>
+    FASTSOFTMAX_INLINE void split(int u, Vec<T> top, ColumnSum<T>& ties,
+                                  ColumnSum<T>& rests) const {
         const P from = x, beside = next;
-        for (int u = 0; u < N; ++u) {
-            const Below<T> below(top[u], c);
-            ColumnSum<T> rest, count;
-            rest.clear();
-            count.clear();
-            for (int64_t k = 0; k < classes;) {
-                const int64_t end = classes - k < countable ? classes : k + countable;
-                Vec<T> tie = Vec<T>::all(0);
-                const auto term = [&](int64_t i) FASTSOFTMAX_LAMBDA {
-                    const Vec<T> score = from.get(i, u);
-                    beside.fetch(i, u);
-                    const Pair<Vec<T>> one = below.exp2(score);
-                    rest.lose(one.low);
-                    tie = one_more_where_equal(tie, score, below.max);
-                    return one.high;
-                };
-                for (; k < end; ++k) rest.add(term(k));
-                count.add(tie);
-            }
-            ties[u] = count;
-            rests[u] = rest;
+        const Below<T> below(top, c);
+        ColumnSum<T> rest, count;
+        rest.clear();
+        count.clear();
+        for (int64_t k = 0; k < classes;) {
+            const int64_t end = classes - k < countable ? classes : k + countable;
+            Vec<T> tie = Vec<T>::all(0);
+            const auto term = [&](int64_t i) FASTSOFTMAX_LAMBDA {
+                const Vec<T> score = from.get(i, u);
+                beside.fetch(i, u);
+                const Pair<Vec<T>> one = below.exp2(score);
+                if constexpr (!in_pairs<T, digits>) rest.lose(one.low);
+                tie = one_more_where_equal(tie, score, below.max);
+                return one.high;
+            };
+            if constexpr (in_pairs<T, digits>)
+                for (; k + class_group <= end; k += class_group) rest.add(term(k) + term(k + 1));
+            for (; k < end; ++k) rest.add(term(k));
+            count.add(tie);
         }
+        ties = count;
+        rests = rest;
     }
 
-    // log(sum(exp((x - max) / T))), with the maximum added if it is asked for.
-    void log_sums(const Vec<T> (&top)[N], Vec<T> (&logs)[N], bool add_max) const {
+    // log(sum(exp((x - max) / T))), with the maximum added if it is asked for. The logarithms of
+    // all vectors together, where their latencies hide behind one another.
+    template <Digits digits>
+    FASTSOFTMAX_INLINE void log_sums(const Vec<T> (&top)[N], Vec<T> (&logs)[N],
+                                     bool add_max) const {
         ColumnSum<T> ties[N], rests[N];
-        split(top, ties, rests);
+        for (int u = 0; u < N; ++u) split<digits>(u, top[u], ties[u], rests[u]);
         each<N>([&](int u) FASTSOFTMAX_LAMBDA {
             const ColumnLogs<T> sum(ties[u], rests[u]);
             logs[u] = add_max ? sum.plus(top[u]) : sum.rounded();
         });
     }
 
+    void logsumexps(const Vec<T> (&top)[N], Vec<T> (&found)[N]) const {
+        if (!worth_trying<T>(classes)) return log_sums<Digits::all>(top, found, true);
+        log_sums<Digits::enough>(top, found, true);
+        for (int u = 0; u < N; ++u) with_all_digits(u, top[u], found[u]);
+    }
+    // Where `lse` needs them.
+    void with_all_digits(int u, Vec<T> top, Vec<T>& lse) const {
+        const Vec<T> zero = Vec<T>::all(0);
+        const Vec<T> size = larger(larger(top, zero - top), larger(lse, zero - lse));
+        if (all_at_most(Vec<T>::all(1), size)) return;
+        ColumnSum<T> ties, rests;
+        split<Digits::all>(u, top, ties, rests);
+        T max[L], result[L], better[L];
+        store(max, top);
+        store(result, lse);
+        store(better, ColumnLogs<T>(ties, rests).plus(top));
+        for (int i = 0; i < L; ++i)
+            if (needs_all_digits(max[i], result[i])) result[i] = better[i];
+        lse = load(result);
+    }
+
     bool log_softmax(const P& out, bool streaming) const {
         Vec<T> top[N], logs[N];
         maxima(classes, top);
         if (!all_within_reach(top)) return false;
-        log_sums(top, logs, false);
+        log_sums<Digits::enough>(top, logs, false);
         LogProbability<T> results[N];
         each<N>([&](int u)
                     FASTSOFTMAX_LAMBDA { results[u] = LogProbability<T>(c, top[u], logs[u]); });
@@ -283,7 +309,7 @@ struct Columns {
         Vec<T> top[N];
         maxima(classes, top);
         if (!all_within_reach(top)) return false;
-        log_sums(top, found, true);
+        logsumexps(top, found);
         return true;
     }
 };

@@ -30,7 +30,6 @@ struct Limits<float> {
     // Largest |x * c| whose reduction keeps its digits.
     static constexpr float reach = fuses ? 0x1p16f : 0x1p12f;
     static constexpr double overflow = 0x1p76;  // largest sum whose inverse has all its digits
-    static constexpr float most_negative = -0x1.fffffep127f;
 };
 
 template <>
@@ -40,7 +39,6 @@ struct Limits<double> {
     static constexpr double highest = 1022;
     static constexpr double reach = 0x1p20;
     static constexpr double overflow = 0x1p900;
-    static constexpr double most_negative = -0x1.fffffffffffffp1023;
 };
 
 // From cpp/tools/fit_exp2.py, highest degree first. `slope` is (2^r - 1) / r on |r| <= 2^-bits / 2;

@@ -17,7 +17,7 @@ struct Apart {
     double ties = 0;
 };
 
-template <class T, class In>
+template <Digits, class T, class In>
 inline void add_block(Apart<T, BlockSum<T>>& sums, In x, int n, const Below<T>& below) {
     constexpr int L = Vec<T>::lanes;
     Vec<T> ties = Vec<T>::all(0);
@@ -33,7 +33,7 @@ inline void add_block(Apart<T, BlockSum<T>>& sums, In x, int n, const Below<T>& 
     for (T count : counts) sums.ties += static_cast<double>(count);
 }
 
-template <class T, class In>
+template <Digits digits, class T, class In>
 inline void add_block(Apart<T, GroupSum<T>>& sums, In x, int n, const Below<T>& below) {
     constexpr int L = Vec<T>::lanes;
     T rest[block + L] = {}, low[block + L] = {}, tie[block + L] = {};
@@ -44,22 +44,22 @@ inline void add_block(Apart<T, GroupSum<T>>& sums, In x, int n, const Below<T>& 
         store(low + i, terms.rest.low);
         store(tie + i, terms.tie);
     }
+    for (int i = 0; i < n; ++i) sums.ties += static_cast<double>(tie[i]);
+    if (in_pairs<T, digits>) return add_terms<class_group>(sums.rest, rest, n);
     add_terms<1>(sums.rest, rest, n);
-    for (int i = 0; i < n; ++i) {
-        sums.rest.lose(low[i]);
-        sums.ties += static_cast<double>(tie[i]);
-    }
+    for (int i = 0; i < n; ++i) sums.rest.lose(low[i]);
 }
 
 // With the maximum known beforehand and its terms left out.
-template <class T, class Sum>
+template <Digits digits, class T, class Sum>
 inline LogSum<T> exact_log_sum(Source<T>& x, const Scale<T>& c, Sum) {
     const T max = row_max(x);
     if (!is_finite(max)) return {max, {NAN, 0}};
     const Below<T> below(Vec<T>::all(brought_within_reach(x, max, c)), c);
     Apart<T, Sum> sums;
     for_blocks(x.job, [&](int64_t k0, int n) {
-        x.visit(k0, n, [&](int64_t, int count, auto in) { add_block(sums, in, count, below); });
+        x.visit(k0, n,
+                [&](int64_t, int count, auto in) { add_block<digits>(sums, in, count, below); });
     });
     return {max, log_of(sums.ties, sums.rest.total(), T())};
 }
@@ -115,7 +115,7 @@ inline void put_log_probabilities(const Job& job, const Row& row, const LogProba
 template <class T, class Sum>
 inline void log_softmax_row(const Job& job, const Row& row, const Scale<T>& c) {
     Source<T> x(job, row);
-    const LogSum<T> found = exact_log_sum(x, c, Sum{});
+    const LogSum<T> found = exact_log_sum<Digits::enough>(x, c, Sum{});
     if (!(found.value() >= 0))
         return fill<T>(job, row, row_is_absent(job, row) ? -HUGE_VAL : NAN, -HUGE_VAL);
     const auto log_sum = Vec<T>::all(static_cast<T>(found.value()));
@@ -138,10 +138,15 @@ inline void put_logsumexp(const Job& job, const Row& row, double lse) {
 template <class T, class Sum>
 inline void logsumexp_row(const Job& job, const Row& row, const Scale<T>& c) {
     Source<T> x(job, row);
-    const LogSum<T> found = exact_log_sum(x, c, Sum{});
-    const double max = static_cast<double>(found.max);
+    LogSum<T> found;
+    const auto value = [&] { return rounded_sum(static_cast<double>(found.max), found.log_sum); };
+    // BlockSum has all digits always.
+    const bool enough = !by_vectors<T, Sum> && worth_trying<T>(job.num_classes);
+    if (enough) found = exact_log_sum<Digits::enough>(x, c, Sum{});
+    if (!enough || needs_all_digits(found.max, static_cast<T>(value())))
+        found = exact_log_sum<Digits::all>(x, c, Sum{});
     if (is_finite(found.max))
-        put_logsumexp<T>(job, row, rounded_sum(max, found.log_sum));
+        put_logsumexp<T>(job, row, value());
     else
-        put_logsumexp<T>(job, row, row_has_nan(x) ? NAN : max);
+        put_logsumexp<T>(job, row, row_has_nan(x) ? NAN : static_cast<double>(found.max));
 }

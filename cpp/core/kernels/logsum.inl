@@ -39,6 +39,26 @@ struct Below {
     }
 };
 
+// How the terms of few classes are added. In pairs, `low` left out, a float32 sum errs by at most
+// 2.3 units of 2^-24, its logarithm by rest / (1 + rest) of that: below 1 ULP where 1 or more is
+// the largest of |logsumexp|, |max| and their difference, which 2 is from rest = 6.4 on. So it is
+// enough for logsumexp there, and for log_softmax everywhere.
+enum class Digits { enough, all };
+template <class T, Digits digits>
+constexpr bool in_pairs = sizeof(T) == 4 && digits == Digits::enough;
+
+// Whether it pays for logsumexp to try that first: of fewer classes too many rows need more.
+template <class T>
+inline bool worth_trying(int64_t classes) {
+    return sizeof(T) == 4 && classes >= 17;
+}
+
+// Whether that was not enough for logsumexp.
+template <class T>
+inline bool needs_all_digits(T max, T lse) {
+    return magnitude(max) < 1 && magnitude(lse) < 1;
+}
+
 // What a vector of scores adds: terms of others than the maximum, and 1 where it is the maximum.
 template <class T>
 struct Split {

@@ -137,7 +137,10 @@ inline bool turned(const Job& job, const Row& row, const Axis& step, T* panel, c
         return true;
     }
     Vec<T> logs[N];
-    columns.log_sums(top, logs, op == Op::logsumexp);
+    if constexpr (op == Op::logsumexp)
+        columns.logsumexps(top, logs);
+    else
+        columns.template log_sums<Digits::enough>(top, logs, false);
     for (int u = 0; u < N; ++u)
         if constexpr (op == Op::log_softmax) {
             const LogProbability<T> result(c, top[u], logs[u]);
