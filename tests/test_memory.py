@@ -20,6 +20,7 @@ import fastsoftmax as fs
 PAGE = mmap.PAGESIZE
 PROT_NONE = 0
 ROWS = 3
+MANY_ROWS = 19  # as many as a vector of AVX-512 has lanes, and a few more
 
 
 class Fenced:
@@ -49,36 +50,43 @@ def survives(backend, program):
     assert child.returncode == 0, f"exit code {child.returncode}\n{child.stderr}"
 
 
+def shapes():
+    """Every K up to 130, on both axes, alone and in a batch; enough rows for each row kernel."""
+    for classes, rows in product(range(1, 131), (1, ROWS)):
+        yield (rows, classes), 1
+        yield (classes, rows), 0
+    yield from (((MANY_ROWS, classes), 1) for classes in range(2, 71))
+    yield from (((ROWS, classes), 1) for classes in (640, 1003))
+
+
 def sweep(backend):
-    """Every K up to 130, on both axes, alone and in a batch, plain and masked, in and out."""
-    fences = [Fenced(2) for _ in range(4)]
+    """Every such shape, plain and masked, in and out."""
+    fences = [Fenced(6) for _ in range(4)]
     rng = np.random.default_rng()
     functions = (fs.softmax, fs.log_softmax, fs.logsumexp)
     kinds = (np.float32, np.float64, np.float16, ml_dtypes.bfloat16)
-    for dtype, classes in product(kinds, range(1, 131)):
-        for rows, at_end, axis in product((1, ROWS), (False, True), (0, 1)):
-            shape = (rows, classes) if axis else (classes, rows)
-            x, out, mask, few = (
-                fence.array(size, kind, at_end=at_end)
-                for fence, size, kind in zip(
-                    fences,
-                    (shape, shape, shape, (rows,)),
-                    (dtype, dtype, np.bool_, dtype),
-                    strict=True,
-                )
+    for dtype, (shape, axis), at_end in product(kinds, shapes(), (False, True)):
+        x, out, mask, few = (
+            fence.array(size, kind, at_end=at_end)
+            for fence, size, kind in zip(
+                fences,
+                (shape, shape, shape, (shape[1 - axis],)),
+                (dtype, dtype, np.bool_, dtype),
+                strict=True,
             )
-            x[...] = rng.normal(0, 3, shape)
-            mask[...] = rng.random(shape) < 0.7
-            plain, shown = x.copy(), mask.copy()
-            for function in functions:
-                into = few if function is fs.logsumexp else out
-                for given in ({}, {"where": mask}):
-                    function(x, axis, out=into, backend=backend, **given)
-                    masked = {"where": shown} if given else {}
-                    wanted = function(plain, axis, backend=backend, **masked)
-                    if backend != "numpy":  # whose bits depend on alignment
-                        assert into.tobytes() == wanted.tobytes(), (function, dtype, shape, axis)
-            fs.softmax(x, axis, out=x, backend=backend)
+        )
+        x[...] = rng.normal(0, 3, shape)
+        mask[...] = rng.random(shape) < 0.7
+        plain, shown = x.copy(), mask.copy()
+        for function in functions:
+            into = few if function is fs.logsumexp else out
+            for given in ({}, {"where": mask}):
+                function(x, axis, out=into, backend=backend, **given)
+                masked = {"where": shown} if given else {}
+                wanted = function(plain, axis, backend=backend, **masked)
+                if backend != "numpy":  # whose bits depend on alignment
+                    assert into.tobytes() == wanted.tobytes(), (function, dtype, shape, axis)
+        fs.softmax(x, axis, out=x, backend=backend)
 
 
 def test_nothing_beyond_the_arrays_is_touched(backend):

@@ -23,13 +23,15 @@ inline double shift_of(const Shift<float>& s) {
 // Whether the error of the sum, which is absolute in its logarithm, stays small beside the unit of
 // the result: where that, the maximum or what is added to it is 2 or more. Largest error seen: 1.11
 // ULP, few classes dominating.
-inline bool tells_apart(Source<float>& x, double lse) {
+template <class In>
+inline bool tells_apart(Source<float, In>& x, double lse) {
     if (magnitude(lse) >= 2) return true;
     const double top = static_cast<double>(row_max(x));
     return magnitude(top) >= 2 || lse - top >= 2;
 }
 
-inline void logsumexp_rows(const Job& job, Row row, int64_t count, const Axis& step) {
+template <class In>
+inline void logsumexp_rows_of(const Job& job, Row row, int64_t count, const Axis& step) {
     Temperature<float> temperature(row);
     for (int64_t done = 0; done < count; done += rows_of_logs) {
         Row rows[rows_of_logs];
@@ -37,25 +39,31 @@ inline void logsumexp_rows(const Job& job, Row row, int64_t count, const Axis& s
         const int64_t n = count - done < rows_of_logs ? count - done : rows_of_logs;
         for (int64_t i = 0; i < n; ++i, advance(row, step, 1)) {
             rows[i] = row;
-            Source<float> x(job, row);
+            Source<float, In> x(job, row);
             Shift<float> s;
             Total sum;
-            const bool defined = sum_under_shift(x, temperature.at(row), true, s, sum, [&] {
-                return sweep_row(x, static_cast<float*>(nullptr), s, BlockSum<float>{},
-                                 NothingPending{});
-            });
+            const bool defined =
+                sum_under_shift(x, temperature.at(row), true, s, sum, [&]() FASTSOFTMAX_LAMBDA {
+                    return sweep_row(x, static_cast<float*>(nullptr), s, BlockSum<float>{},
+                                     NothingPending{});
+                });
             sums[i] = defined ? sum.high * (1 / Exp2<float>::factor) : NAN;
-            lse[i] = static_cast<double>(x.offset) + shift_of(s) * log_2;
+            lse[i] = defined ? static_cast<double>(x.offset) + shift_of(s) * log_2 : NAN;
         }
         store(lse, load(lse) + log(load(sums)));
         for (int64_t i = 0; i < n; ++i) {
-            Source<float> x(job, rows[i]);
+            Source<float, In> x(job, rows[i]);
             if (lse[i] == lse[i] && tells_apart(x, lse[i]))
                 put_logsumexp<float>(job, rows[i], lse[i]);
             else
                 logsumexp_row<float, BlockSum<float>>(job, rows[i], temperature.at(rows[i]));
         }
     }
+}
+
+inline void logsumexp_rows(const Job& job, const Row& row, int64_t count, const Axis& step) {
+    with_reader<float>(job, row,
+                       [&](auto in) { logsumexp_rows_of<decltype(in)>(job, row, count, step); });
 }
 
 // log_softmax -------------------------------------------------------------------------------------
@@ -124,19 +132,20 @@ struct Known {
 };
 
 // The sum of a row, and its maximum.
-template <class Beside>
-inline Total sweep_for_max(Source<float>& x, const Shift<float>& s, float& max,
-                           const Beside& beside) {
+template <class In, class Beside>
+FASTSOFTMAX_INLINE Total sweep_for_max(Source<float, In>& x, const Shift<float>& s, float& max,
+                                       const Beside& beside) {
     Vec<float> top = Vec<float>::all(-HUGE_VALF);
     Folded<float> folded;
     for (int64_t k0 = 0, K = x.job.num_classes; k0 < K; k0 += piece) {
         BlockSum<float> sum;
-        x.visit(k0, K - k0 < piece ? K - k0 : piece, [&](int64_t k, int n, auto in) {
-            using Top = Maximum<float, decltype(in)>;
-            Both<Top, decltype(beside.from(k, in))> along{{in, top}, beside.from(k, in)};
-            sweep<false, pair>(in, static_cast<float*>(nullptr), n, s, sum, along);
-            top = along.one.top;
-        });
+        x.visit(k0, K - k0 < piece ? K - k0 : piece,
+                [&](int64_t k, int n, auto in) FASTSOFTMAX_LAMBDA {
+                    using Top = Maximum<float, decltype(in)>;
+                    Both<Top, decltype(beside.from(k, in))> along{{in, top}, beside.from(k, in)};
+                    sweep<false, pair>(in, static_cast<float*>(nullptr), n, s, sum, along);
+                    top = along.one.top;
+                });
         folded.add(sum.total());
     }
     max = largest_lane(top);
@@ -144,7 +153,8 @@ inline Total sweep_for_max(Source<float>& x, const Shift<float>& s, float& max,
 }
 
 // The first class that has the maximum.
-inline int64_t class_of(Source<float>& x, float max) {
+template <class In>
+inline int64_t class_of(Source<float, In>& x, float max) {
     constexpr int L = Vec<float>::lanes;
     const Vec<float> top = Vec<float>::all(max);
     const int64_t K = x.job.num_classes;
@@ -163,7 +173,8 @@ inline int64_t class_of(Source<float>& x, float max) {
     return found;
 }
 
-inline double term_of(Source<float>& x, int64_t k, const Shift<float>& s) {
+template <class In>
+inline double term_of(Source<float, In>& x, int64_t k, const Shift<float>& s) {
     float term = 0;
     x.visit(k, 1,
             [&](int64_t, int, auto in) { term = first_lane(exp2_shifted(in.part(0, 1), s)); });
@@ -172,7 +183,8 @@ inline double term_of(Source<float>& x, int64_t k, const Shift<float>& s) {
 
 // The terms of a row but for that of its maximum: float64 keeps them beside it, but for the one
 // that was added to it in float32.
-inline double without_max(Source<float>& x, const Shift<float>& s, double sum, float max) {
+template <class In>
+inline double without_max(Source<float, In>& x, const Shift<float>& s, double sum, float max) {
     const int64_t k = class_of(x, max), beside = k ^ Vec<float>::lanes;
     const double own = term_of(x, k, s);
     const double other = beside < x.job.num_classes ? term_of(x, beside, s) : 0;
@@ -199,11 +211,13 @@ struct LogSums {
     double power[rows_of_logs] = {};
 
     // `known` is written on the way.
-    void find(int64_t i, Source<float>& x, const Scale<float>& c, Known& known) {
+    template <class In>
+    FASTSOFTMAX_INLINE void find(int64_t i, Source<float, In>& x, const Scale<float>& c,
+                                 Known& known) {
         Shift<float> s;
         float top = 0;
         Total sum;
-        const bool defined = sum_under_shift(x, c, true, s, sum, [&] {
+        const bool defined = sum_under_shift(x, c, true, s, sum, [&]() FASTSOFTMAX_LAMBDA {
             if (!known.waits || x.shifted) return sweep_for_max(x, s, top, NothingKnown{});
             known.waits = false;
             return sweep_for_max(x, s, top, known);
@@ -243,7 +257,8 @@ inline bool worth_keeping(const Job& job) {
            job.num_classes <= deferrable;
 }
 
-inline void log_softmax_rows(const Job& job, Row row, int64_t count, const Axis& step) {
+template <class In>
+inline void log_softmax_rows_of(const Job& job, Row row, int64_t count, const Axis& step) {
     const bool keep = worth_keeping(job);
     // Of rows that stay in the cache near by until they are read again.
     const int64_t together = !keep && job.num_classes <= 4096 ? rows_of_logs : 1;
@@ -255,7 +270,7 @@ inline void log_softmax_rows(const Job& job, Row row, int64_t count, const Axis&
         const int64_t n = count - done < together ? count - done : together;
         for (int64_t i = 0; i < n; ++i, advance(row, step, 1)) {
             rows[i] = row;
-            Source<float> x(job, row);
+            Source<float, In> x(job, row);
             found.find(i, x, temperature.at(row), known);
         }
         found.take_logs();
@@ -270,4 +285,9 @@ inline void log_softmax_rows(const Job& job, Row row, int64_t count, const Axis&
         }
     }
     known.finish(job);
+}
+
+inline void log_softmax_rows(const Job& job, const Row& row, int64_t count, const Axis& step) {
+    with_reader<float>(job, row,
+                       [&](auto in) { log_softmax_rows_of<decltype(in)>(job, row, count, step); });
 }
