@@ -383,13 +383,15 @@ def test_a_busy_process_is_there_for_those_beside_it_only(fakes, monkeypatch):
         def wait(self):
             pass
 
-    rounds = runner.rounds
+    rounds, one_by_one = runner.rounds, runner.one_by_one
     monkeypatch.setattr(targets.subprocess, "Popen", Child)
     monkeypatch.setattr(runner, "rounds", lambda *a: seen.append("rounds") or rounds(*a))
+    monkeypatch.setattr(runner, "one_by_one", lambda *a: seen.append("calls") or one_by_one(*a))
     crowded = SMALL.with_option(regimes.CROWDED)
     entries = {Entry("numpy", crowded): True, Entry("numpy", SMALL): True}
     group = targets.measure(SMALL, entries, 0.0)
-    assert seen == ["rounds", "begins", "rounds", "ends"]
+    assert seen == ["rounds", "begins", "calls", "ends"]
+    assert {time.samples for time in group.times.values()} == {runner.ROUNDS}
     assert set(group.times) == set(entries)
 
 

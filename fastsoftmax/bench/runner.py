@@ -121,13 +121,33 @@ def rounds(
         for i in range(turn, turn + len(calls)):
             place = i % len(calls)
             call, count = calls[place], counts[place]
-            if threads > 1:
-                time.sleep(PAUSE)
-            # Not timed: brings its arrays back into the caches from which the others' have driven
-            # them, and wakes threads, which can take longer than the work.
-            call()
+            _begin_turn(call, threads)
             samples[place].append(_sample(call, count))
         turn += 1
+    return samples
+
+
+def _begin_turn(call: Timed, threads: int) -> None:
+    """Untimed calls: they bring back the arrays that the others' have driven from the caches.
+
+    A parked worker can take longer to wake than to work, and on a virtual machine whose kernel puts
+    it beside the thread that woke it, milliseconds to get a processor of its own.
+    """
+    if threads > 1:
+        time.sleep(PAUSE)
+    deadline = time.perf_counter() + (WARM_UP if threads > 1 else 0.0)
+    call()
+    while time.perf_counter() < deadline:
+        call()
+
+
+def one_by_one(call: Timed, seconds: float) -> list[float]:
+    """Seconds of single calls without a break, at least `ROUNDS` of them: for quantiles."""
+    warm_up(call)
+    samples: list[float] = []
+    deadline = time.perf_counter() + seconds
+    while len(samples) < ROUNDS or time.perf_counter() < deadline:
+        samples.append(_sample(call, 1))
     return samples
 
 

@@ -177,11 +177,8 @@ def _turns(
     samples = dict(zip(quiet, found, strict=False))
     if crowded:
         with _busy_process():
-            # One call a sample: a mean of several would hide the slow ones.
-            rounds = runner.rounds(
-                [calls[entry] for entry in crowded], [1] * len(crowded), case.threads, seconds
-            )
-        samples |= zip(crowded, rounds, strict=True)
+            # A mean of several calls would hide the slow ones.
+            samples |= {entry: runner.one_by_one(calls[entry], seconds) for entry in crowded}
     taken = {
         probe.name: float(np.median(times)) / probe.share
         for probe, times in zip(probes, found[len(quiet) :], strict=True)
