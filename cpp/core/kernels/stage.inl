@@ -160,14 +160,7 @@ struct Masked {
     FASTSOFTMAX_INLINE Vec<T> get(int i) const {
         return load_where(p + i, present + i, T(-HUGE_VAL));
     }
-    Vec<T> part(int i, int n) const {
-        // Without a branch on the mask, which is not foreseen.
-        T x[Vec<T>::lanes];
-        char here[Vec<T>::lanes];
-        store(x, load_part(p + i, n, T(-HUGE_VAL)));
-        for (int j = 0; j < Vec<T>::lanes; ++j) here[j] = j < n ? present[i + j] : 0;
-        return load_where(x, here, T(-HUGE_VAL));
-    }
+    Vec<T> part(int i, int n) const { return load_where_part(p + i, present + i, n, T(-HUGE_VAL)); }
 };
 
 // ... or, where classes are anywhere or scores are to be shifted, blocks that are copied ...

@@ -72,18 +72,29 @@ inline void stream(float* p, VecF a) { _mm256_stream_ps(p, a.v); }
 inline void stream(double* p, VecD a) { _mm256_stream_pd(p, a.v); }
 inline void stream_end() { _mm_sfence(); }
 
-inline VecF load_where(const float* p, const char* present, float fill) {
-    const __m256i bytes =
-        _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(present)));
-    const __m256i mask = _mm256_cmpgt_epi32(bytes, _mm256_setzero_si256());
+inline VecF load_where(const float* p, __m128i present, float fill) {
+    const __m256i mask = _mm256_cmpgt_epi32(_mm256_cvtepu8_epi32(present), _mm256_setzero_si256());
     return {_mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(p, mask),
                              _mm256_castsi256_ps(mask))};
 }
-inline VecD load_where(const double* p, const char* present, double fill) {
-    const __m256i bytes = _mm256_cvtepu8_epi64(_mm_loadu_si32(present));
-    const __m256i mask = _mm256_cmpgt_epi64(bytes, _mm256_setzero_si256());
+inline VecD load_where(const double* p, __m128i present, double fill) {
+    const __m256i mask = _mm256_cmpgt_epi64(_mm256_cvtepu8_epi64(present), _mm256_setzero_si256());
     return {_mm256_blendv_pd(_mm256_set1_pd(fill), _mm256_maskload_pd(p, mask),
                              _mm256_castsi256_pd(mask))};
+}
+inline VecF load_where(const float* p, const char* present, float fill) {
+    return load_where(p, _mm_loadl_epi64(reinterpret_cast<const __m128i*>(present)), fill);
+}
+inline VecD load_where(const double* p, const char* present, double fill) {
+    return load_where(p, _mm_loadu_si32(present), fill);
+}
+// The same of the first n, whose mask comes together in a register: a load of bytes just stored
+// would wait for all that goes before.
+template <class T>
+inline Vec<T> load_where_part(const T* p, const char* present, int n, T fill) {
+    uint64_t bytes = 0;
+    for (int i = 0; i < n; ++i) bytes |= uint64_t{static_cast<uint8_t>(present[i])} << 8 * i;
+    return load_where(p, _mm_cvtsi64_si128(static_cast<int64_t>(bytes)), fill);
 }
 
 inline void forget(VecF& a) { __asm__ volatile("" : "+x"(a.v)); }

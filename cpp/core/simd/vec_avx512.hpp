@@ -67,14 +67,24 @@ inline void stream(double* p, VecD a) { _mm512_stream_pd(p, a.v); }
 inline void stream_end() { _mm_sfence(); }
 
 // Lanes whose byte in `present` is 0 become `fill`, and are not read.
+inline VecF load_where(const float* p, __m128i present, float fill) {
+    const __mmask16 mask = _mm_test_epi8_mask(present, present);
+    return {_mm512_mask_loadu_ps(_mm512_set1_ps(fill), mask, p)};
+}
+inline VecD load_where(const double* p, __m128i present, double fill) {
+    const __mmask8 mask = static_cast<__mmask8>(_mm_test_epi8_mask(present, present));
+    return {_mm512_mask_loadu_pd(_mm512_set1_pd(fill), mask, p)};
+}
 inline VecF load_where(const float* p, const char* present, float fill) {
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(present));
-    return {_mm512_mask_loadu_ps(_mm512_set1_ps(fill), _mm_test_epi8_mask(bytes, bytes), p)};
+    return load_where(p, _mm_loadu_si128(reinterpret_cast<const __m128i*>(present)), fill);
 }
 inline VecD load_where(const double* p, const char* present, double fill) {
-    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(present));
-    const __mmask8 mask = static_cast<__mmask8>(_mm_test_epi8_mask(bytes, bytes));
-    return {_mm512_mask_loadu_pd(_mm512_set1_pd(fill), mask, p)};
+    return load_where(p, _mm_loadl_epi64(reinterpret_cast<const __m128i*>(present)), fill);
+}
+// The same of the first n.
+template <class T>
+inline Vec<T> load_where_part(const T* p, const char* present, int n, T fill) {
+    return load_where(p, _mm_maskz_loadu_epi8(first(VecF(), n), present), fill);
 }
 
 // Makes the compiler take `a` for a number it knows nothing of.

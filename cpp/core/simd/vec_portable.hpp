@@ -62,12 +62,17 @@ inline void stream(T* p, Vec<T> a) {
 }
 inline void stream_end() {}
 
+// n of them, from memory at `p` where `present` says so; else `fill`.
 template <class T>
-inline Vec<T> load_where(const T* p, const char* present, T fill) {
+inline Vec<T> load_where_part(const T* p, const char* present, int n, T fill) {
     Vec<T> a = Vec<T>::all(fill);
-    for (int i = 0; i < Vec<T>::lanes; ++i)
+    for (int i = 0; i < n; ++i)
         if (present[i]) a.v[i] = p[i];
     return a;
+}
+template <class T>
+inline Vec<T> load_where(const T* p, const char* present, T fill) {
+    return load_where_part(p, present, Vec<T>::lanes, fill);
 }
 
 template <class T>
