@@ -157,20 +157,49 @@ def test_at_any_temperature(backend, judge, rng, classes, heat, dtype):
 
 
 @FLOATS
-@pytest.mark.parametrize("classes", [3, 5, 65, 300])
+@pytest.mark.parametrize("classes", [3, 5, 21, 33, 64, 65, 300])
 @pytest.mark.parametrize("dominating", [2, 3, 5])
 @pytest.mark.parametrize("top", [None, 0.0])
 def test_few_classes_that_dominate(operation, judge, rng, classes, dominating, top, dtype):
     """Where a sum's roundings show most: few terms, in lanes that are added, a result near 0."""
     rows = np.arange(1000)
     x = np.full((len(rows), classes), -60, dtype)
-    first = rng.integers(0, 16, len(rows))
+    first, step = rng.integers(0, 16, len(rows)), rng.choice([1, 4, 8, 16], len(rows))
     for i in range(dominating):
-        x[rows, (first + 16 * i) % classes] = rng.normal(0, rng.choice([0.2, 1, 3]), len(rows))
+        x[rows, (first + step * i) % classes] = rng.normal(0, rng.choice([0.2, 1, 3]), len(rows))
     if top is not None:
         x += dtype(top) - x.max(-1, keepdims=True)
     judge(operation.name, operation(x), x)
     judge(operation.name, operation(x.T.copy(), 0), x.T, 0)
+
+
+@pytest.mark.parametrize("classes", [16, 21, 64, 200])
+def test_a_search_for_bad_rows(backend, exact, rng, classes):
+    """Four scores at a time are changed where that makes a row worse, in lanes that are added."""
+    if not exact:
+        pytest.skip("the NumPy backend's bound grows with the gap")
+    rows = np.arange(400)
+    x = rng.normal(-4, 4, (len(rows), classes)).astype(np.float32)
+
+    def errors(x):
+        got = fs.softmax(x, backend=backend).astype(np.float64)
+        wanted = np.exp(x.astype(np.float64))
+        wanted /= wanted.sum(-1, keepdims=True)
+        return (np.abs(got - wanted) / np.spacing(wanted.astype(np.float32))).max(-1)
+
+    worst = errors(x)
+    for _ in range(300):
+        first, step = rng.integers(0, classes, len(rows)), rng.choice([1, 4, 8, 16], len(rows))
+        changed = x.copy()
+        for i in range(4):
+            changed[rows, (first + step * i) % classes] += rng.normal(
+                0, rng.choice([0.01, 0.3, 3]), len(rows)
+            )
+        found = errors(changed)
+        better = found > worst
+        x[better], worst[better] = changed[better], found[better]
+    assert worst.max() > 2  # it did search
+    assert worst.max() <= _truth.promise(backend, "softmax", "float32").fixed
 
 
 LOWEST = {np.float32: -87, np.float64: -708}

@@ -159,6 +159,29 @@ def test_a_function_without_the_two_last_parameters_is_refused():
         compiled(Told().body, {}, variable, None, [], [], 8)
 
 
+def test_a_function_with_unnamed_arguments_is_refused():
+    def positional(x, /, backend=None, threads=None): ...
+    def several(x, *more, backend=None, threads=None): ...
+    def named(x, backend=None, threads=None, **more): ...
+
+    variable = ContextVar("variable", default=None)
+    for function in (positional, several, named):
+        with pytest.raises(ValueError, match="not in its list of names"):
+            compiled(function, {}, variable, variable, [], [], 8)
+
+
+def test_a_function_without_defaults():
+    def sorted_out(x, backend, threads):
+        return x, backend, threads
+
+    variable = ContextVar("variable", default=None)
+    assert compiled(sorted_out, {}, variable, variable, [], [], 8)(1, threads=3, backend=2) == (
+        1,
+        2,
+        3,
+    )
+
+
 # Backend and threads ------------------------------------------------------------------------------
 
 

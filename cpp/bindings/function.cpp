@@ -198,6 +198,9 @@ py::object make(const py::function& python, const py::dict& shortcuts, py::objec
         !py::object(names[count - 2]).equal(py::str("backend")) ||
         !py::object(names[count - 1]).equal(py::str("threads")))
         throw py::value_error("python: its last parameters are not backend and threads");
+    if (code.attr("co_posonlyargcount").cast<int>() != 0 ||
+        (code.attr("co_flags").cast<int>() & (CO_VARARGS | CO_VARKEYWORDS)) != 0)
+        throw py::value_error("python: takes arguments that are not in its list of names");
     if (!PyContextVar_CheckExact(backend.ptr()) || !PyContextVar_CheckExact(threads.ptr()))
         throw py::type_error("backend, threads: not ContextVars");
 
@@ -215,11 +218,13 @@ py::object make(const py::function& python, const py::dict& shortcuts, py::objec
     f.count = count;
     f.by_position = by_position;
     f.names = names.inc_ref().ptr();
-    const py::tuple positional(python.attr("__defaults__"));
+    // Either is None where there is nothing in it.
+    const py::object first = python.attr("__defaults__"), named = python.attr("__kwdefaults__");
+    const py::tuple positional = first.is_none() ? py::tuple() : py::tuple(first);
     for (size_t i = 0, from = static_cast<size_t>(by_position) - positional.size();
          i < positional.size(); ++i)
         f.defaults[from + i] = py::object(positional[i]).release().ptr();
-    const py::dict by_name(python.attr("__kwdefaults__"));
+    const py::dict by_name = named.is_none() ? py::dict() : py::dict(named);
     for (Py_ssize_t i = by_position; i < count; ++i)
         if (by_name.contains(names[i]))
             f.defaults[i] = py::object(by_name[names[i]]).release().ptr();

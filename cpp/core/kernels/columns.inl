@@ -123,7 +123,7 @@ struct Columns {
             });
         };
         int64_t k = 0;
-        for (; k + class_group <= classes; k += class_group)
+        for (; k + group_size <= classes; k += group_size)
             each<N / W>([&](int w) FASTSOFTMAX_LAMBDA {
                 Vec<T> one[W], other[W];
                 terms(k, w * W, one);
@@ -240,12 +240,12 @@ struct Columns {
                 const Vec<T> score = from.get(i, u);
                 beside.fetch(i, u);
                 const Pair<Vec<T>> one = below.exp2(score);
-                if constexpr (!in_pairs<T, digits>) rest.lose(one.low);
+                if constexpr (keeps_low<T, digits>) rest.lose(one.low);
                 tie = one_more_where_equal(tie, score, below.max);
                 return one.high;
             };
             if constexpr (in_pairs<T, digits>)
-                for (; k + class_group <= end; k += class_group) rest.add(term(k) + term(k + 1));
+                for (; k + group_size <= end; k += group_size) rest.add(term(k) + term(k + 1));
             for (; k < end; ++k) rest.add(term(k));
             count.add(tie);
         }
@@ -268,7 +268,7 @@ struct Columns {
 
     void logsumexps(const Vec<T> (&top)[N], Vec<T> (&found)[N]) const {
         if (!worth_trying<T>(classes)) return log_sums<Digits::all>(top, found, true);
-        log_sums<Digits::enough>(top, found, true);
+        log_sums<Digits::pairs>(top, found, true);
         for (int u = 0; u < N; ++u) with_all_digits(u, top[u], found[u]);
     }
     // Where `lse` needs them.
@@ -291,7 +291,7 @@ struct Columns {
         Vec<T> top[N], logs[N];
         maxima(classes, top);
         if (!all_within_reach(top)) return false;
-        log_sums<Digits::enough>(top, logs, false);
+        log_sums<Digits::terms>(top, logs, false);
         LogProbability<T> results[N];
         each<N>([&](int u)
                     FASTSOFTMAX_LAMBDA { results[u] = LogProbability<T>(c, top[u], logs[u]); });

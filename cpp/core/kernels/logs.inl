@@ -45,9 +45,10 @@ inline void add_block(Apart<T, GroupSum<T>>& sums, In x, int n, const Below<T>& 
         store(tie + i, terms.tie);
     }
     for (int i = 0; i < n; ++i) sums.ties += static_cast<double>(tie[i]);
-    if (in_pairs<T, digits>) return add_terms<class_group>(sums.rest, rest, n);
+    if (in_pairs<T, digits>) return add_terms<group_size>(sums.rest, rest, n);
     add_terms<1>(sums.rest, rest, n);
-    for (int i = 0; i < n; ++i) sums.rest.lose(low[i]);
+    if (keeps_low<T, digits>)
+        for (int i = 0; i < n; ++i) sums.rest.lose(low[i]);
 }
 
 // With the maximum known beforehand and its terms left out.
@@ -115,7 +116,7 @@ inline void put_log_probabilities(const Job& job, const Row& row, const LogProba
 template <class T, class Sum>
 inline void log_softmax_row(const Job& job, const Row& row, const Scale<T>& c) {
     Source<T> x(job, row);
-    const LogSum<T> found = exact_log_sum<Digits::enough>(x, c, Sum{});
+    const LogSum<T> found = exact_log_sum<Digits::terms>(x, c, Sum{});
     if (!(found.value() >= 0))
         return fill<T>(job, row, row_is_absent(job, row) ? -HUGE_VAL : NAN, -HUGE_VAL);
     const auto log_sum = Vec<T>::all(static_cast<T>(found.value()));
@@ -142,7 +143,7 @@ inline void logsumexp_row(const Job& job, const Row& row, const Scale<T>& c) {
     const auto value = [&] { return rounded_sum(static_cast<double>(found.max), found.log_sum); };
     // BlockSum has all digits always.
     const bool enough = !by_vectors<T, Sum> && worth_trying<T>(job.num_classes);
-    if (enough) found = exact_log_sum<Digits::enough>(x, c, Sum{});
+    if (enough) found = exact_log_sum<Digits::pairs>(x, c, Sum{});
     if (!enough || needs_all_digits(found.max, static_cast<T>(value())))
         found = exact_log_sum<Digits::all>(x, c, Sum{});
     if (is_finite(found.max))

@@ -41,11 +41,14 @@ struct Below {
 
 // How the terms of few classes are added. In pairs, `low` left out, a float32 sum errs by at most
 // 2.3 units of 2^-24, its logarithm by rest / (1 + rest) of that: below 1 ULP where 1 or more is
-// the largest of |logsumexp|, |max| and their difference, which 2 is from rest = 6.4 on. So it is
-// enough for logsumexp there, and for log_softmax everywhere.
-enum class Digits { enough, all };
+// the largest of |logsumexp|, |max| and their difference, which 2 is from rest = 6.4 on. So pairs
+// are enough for logsumexp there. One by one without `low` it errs by 1.3, which is enough for
+// log_softmax; in pairs 3.1 ULP were seen.
+enum class Digits { pairs, terms, all };
 template <class T, Digits digits>
-constexpr bool in_pairs = sizeof(T) == 4 && digits == Digits::enough;
+constexpr bool in_pairs = sizeof(T) == 4 && digits == Digits::pairs;
+template <class T, Digits digits>
+constexpr bool keeps_low = sizeof(T) == 8 || digits == Digits::all;
 
 // Whether it pays for logsumexp to try that first: of fewer classes too many rows need more.
 template <class T>

@@ -35,14 +35,10 @@ FASTSOFTMAX_INLINE Vec<T> across_each(const T* vectors, const Combine& combine) 
 // What BlockSum makes of a row's vectors, but for zeros that change nothing.
 template <int V>
 FASTSOFTMAX_INLINE Vec<double> sum_of(const Vec<float> (&e)[V]) {
-    constexpr int G = vector_group<float>;
+    constexpr int G = group_size;
     Vec<double> low, high;
     each<(V + G - 1) / G>([&](int g) FASTSOFTMAX_LAMBDA {
-        const int first = g * G;
-        Vec<float> part = e[first];
-        if (first + 1 < V) part = part + e[first + 1];
-        if (first + 2 < V)
-            part = part + (first + 3 < V ? e[first + 2] + e[first + 3] : e[first + 2]);
+        const Vec<float> part = g * G + 1 < V ? e[g * G] + e[g * G + 1] : e[g * G];
         low = g ? low + widen_low(part) : widen_low(part);
         high = g ? high + widen_high(part) : widen_high(part);
     });

@@ -140,7 +140,7 @@ inline bool turned(const Job& job, const Row& row, const Axis& step, T* panel, c
     if constexpr (op == Op::logsumexp)
         columns.logsumexps(top, logs);
     else
-        columns.template log_sums<Digits::enough>(top, logs, false);
+        columns.template log_sums<Digits::terms>(top, logs, false);
     for (int u = 0; u < N; ++u)
         if constexpr (op == Op::log_softmax) {
             const LogProbability<T> result(c, top[u], logs[u]);

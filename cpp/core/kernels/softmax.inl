@@ -132,10 +132,9 @@ struct Folded {
     Total total() const { return {sum.sum.high, sum.sum.low}; }
 };
 
-template <class T, class In, class Beside>
+template <int G, class T, class In, class Beside>
 FASTSOFTMAX_INLINE Total piece_sum(Source<T, In>& x, T* e, const Shift<T>& s, int64_t k0,
                                    const Beside& beside) {
-    constexpr int G = vector_group<T>;
     const int64_t left = x.job.num_classes - k0;
     BlockSum<T> sum;
     x.visit(k0, left < piece ? left : piece, [&](int64_t k, int n, auto in) FASTSOFTMAX_LAMBDA {
@@ -149,13 +148,13 @@ FASTSOFTMAX_INLINE Total piece_sum(Source<T, In>& x, T* e, const Shift<T>& s, in
 }
 
 // Exponentials of the whole row into `e` (or nowhere), and their sum.
-template <class T, class In, class Beside>
+template <int G = group_size, class T, class In, class Beside>
 FASTSOFTMAX_INLINE Total sweep_row(Source<T, In>& x, T* e, const Shift<T>& s, BlockSum<T>,
                                    const Beside& beside) {
     const int64_t K = x.job.num_classes;
     Folded<T> folded;
     for (int64_t k0 = 0;;) {
-        const Total sum = piece_sum(x, e, s, k0, beside);
+        const Total sum = piece_sum<G>(x, e, s, k0, beside);
         if (K <= piece) return sum;
         folded.add(sum);
         if ((k0 += piece) >= K) return folded.total();
@@ -169,7 +168,7 @@ inline Total sweep_row(Source<T, In>& x, T* e, const Shift<T>& s, GroupSum<T> su
         x.visit(k0, n, [&](int64_t k, int count, auto in) {
             T* const to = e ? e + k : terms;
             exp2_of(in, to, count, s);
-            add_terms<class_group>(sum, to, count);
+            add_terms<group_size>(sum, to, count);
         });
     });
     return sum.total();

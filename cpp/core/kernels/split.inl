@@ -54,7 +54,7 @@ Part split_sum(const Job& job, const Row& row, void* kept, double top, int64_t k
     const FloatMode mode;
     SplitRow<Y> r(job, row, kept);
     shift_for(static_cast<typename SplitRow<Y>::T>(top), r.c, r.s);
-    const Total sum = piece_sum(r.x, r.e, r.s, k0, NothingPending{});
+    const Total sum = piece_sum<group_size>(r.x, r.e, r.s, k0, NothingPending{});
     return {sum.high, sum.low};
 }
 

@@ -107,7 +107,7 @@ FASTSOFTMAX_INLINE void sweep(In x, T* e, int n, const Shift<T>& shift, BlockSum
             local.add(tree(group));
         });
     };
-    constexpr int S = exp2_at_once > G ? exp2_at_once : G;
+    constexpr int S = exp2_at_once > 4 ? exp2_at_once : 4;  // so many in a turn of the loop
     Vec<T> several[S], part[G];
     int i = 0;
     for (; i + S * L <= n; i += S * L) vectors(i, several);
