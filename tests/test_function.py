@@ -450,6 +450,25 @@ def test_a_cycle_through_it_is_collected():
 # References ---------------------------------------------------------------------------------------
 
 
+def nothing_is_kept(held, ways, forget=lambda: None):
+    """A thousand calls of each way leave the reference counts of `held` as they were."""
+
+    def rounds(n):
+        for way in ways:
+            for _ in range(n):
+                try:
+                    way()
+                except (TypeError, ValueError) as error:
+                    error.__traceback__ = None
+                forget()
+
+    rounds(10)
+    before = counts(held)
+    rounds(1000)
+    gained = np.subtract(counts(held), before)
+    assert np.all(np.abs(gained) < 100), gained
+
+
 def counts(objects):
     return [sys.getrefcount(held) for held in objects]
 
@@ -470,21 +489,7 @@ def test_no_reference_is_lost_or_kept(told):
     ]
     for answer in ("short", NotImplemented, ValueError("no")):
         told.answer = answer
-
-        def rounds(n):
-            for way in ways:
-                for _ in range(n):
-                    try:
-                        way()
-                    except (TypeError, ValueError) as error:
-                        error.__traceback__ = None
-                    told.calls.clear()
-
-        rounds(10)
-        before = counts(held)
-        rounds(1000)
-        gained = np.subtract(counts(held), before)
-        assert np.all(np.abs(gained) < 100), gained
+        nothing_is_kept(held, ways, told.calls.clear)
 
 
 @each
@@ -501,17 +506,4 @@ def test_public_functions_keep_no_argument(function):
         lambda: function(x, 7, out=out),
         lambda: function(x, where=x, dtype=dtype),
     ]
-
-    def rounds(n):
-        for way in ways:
-            for _ in range(n):
-                try:
-                    way()
-                except (TypeError, ValueError) as error:
-                    error.__traceback__ = None
-
-    rounds(10)
-    before = counts(held)
-    rounds(1000)
-    gained = np.subtract(counts(held), before)
-    assert np.all(np.abs(gained) < 100), gained
+    nothing_is_kept(held, ways)

@@ -1,11 +1,11 @@
 // Sums of exponentials that keep their digits over millions of classes, in the two fixed orders.
 // Knows nothing of where the terms come from.
 //
-// Both fold float32 terms, one or two at a time, into float64; float64 terms are added with their
-// rounding errors kept. `BlockSum` serves contiguous rows: vectors of classes, a sum per lane.
-// `GroupSum` serves every other class axis: classes one after another, which the column kernels do
-// for many rows at once. The order never depends on the batch, on threads, on alignment or on where
-// the result goes.
+// Both fold float32 terms, one, two or four at a time, into float64; float64 terms are added with
+// their rounding errors kept. `BlockSum` serves contiguous rows: vectors of classes, a sum per
+// lane. `GroupSum` serves every other class axis: classes one after another, which the column
+// kernels do for many rows at once. The order never depends on the batch, on threads, on alignment
+// or on where the result goes.
 
 // Terms of a softmax that are added in their own type before the fold, of either order. Each level
 // of such a tree costs up to 1 ULP of the sum; the largest error of a float32 softmax that a search
