@@ -7,21 +7,30 @@ from fastsoftmax._config import __version__, info, show_config
 from fastsoftmax._memory import clear_cache
 from fastsoftmax._registry import BACKENDS, BackendUnavailable, backends, use_backend
 from fastsoftmax._threads import get_num_threads, set_num_threads, threads
-from fastsoftmax.activations import log_softmax, logsumexp, softmax
+from fastsoftmax.activations import log_sigmoid, log_softmax, logsumexp, sigmoid, softmax
+from fastsoftmax.gradients import log_softmax_backward, softmax_backward
+from fastsoftmax.losses import binary_cross_entropy, cross_entropy, nll_loss
 
 __all__ = [
     "BACKENDS",
     "BackendUnavailable",
     "__version__",
     "backends",
+    "binary_cross_entropy",
     "clear_cache",
+    "cross_entropy",
     "get_num_threads",
     "info",
+    "log_sigmoid",
     "log_softmax",
+    "log_softmax_backward",
     "logsumexp",
+    "nll_loss",
     "set_num_threads",
     "show_config",
+    "sigmoid",
     "softmax",
+    "softmax_backward",
     "threads",
     "use_backend",
 ]

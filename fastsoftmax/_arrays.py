@@ -96,7 +96,8 @@ def as_array(x: Any, name: str) -> Array:
         raise kind(f"{name} cannot be made an array: {error}") from error
 
 
-def _as_floats(x: Any, name: str) -> Array:
+def as_floats(x: Any, name: str) -> Array:
+    """An array of a type that backends compute on, in native byte order."""
     array = as_array(x, name)
     dtype = array.dtype
     if dtype is _FLOAT32 or dtype is _FLOAT64:
@@ -156,7 +157,8 @@ def normalize_axes(
     return tuple(sorted(axes))
 
 
-def _mask(x: Any, where: Any, shape: tuple[int, ...]) -> Mask | None:
+def as_mask(x: Any, where: Any, shape: tuple[int, ...], name: str = "x") -> Mask | None:
+    """The elements that take part, by `where` and by x's own mask; None for all of them."""
     hidden = x.mask if isinstance(x, np.ma.MaskedArray) else np.ma.nomask
     if where is None and hidden is np.ma.nomask:
         return None
@@ -168,7 +170,7 @@ def _mask(x: Any, where: Any, shape: tuple[int, ...]) -> Mask | None:
             mask = np.broadcast_to(mask, shape)
         except ValueError:
             raise ValueError(
-                f"where has shape {mask.shape}, which does not broadcast to x's shape {shape}"
+                f"where has shape {mask.shape}, which does not broadcast to {name}'s shape {shape}"
             ) from None
     if hidden is not np.ma.nomask:
         mask = mask & ~np.broadcast_to(hidden, shape)
@@ -180,7 +182,8 @@ def kept_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
 
 
-def _reduced_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+def reduced_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape without the class axes."""
     return tuple(n for i, n in enumerate(shape) if i not in axes)
 
 
@@ -211,7 +214,7 @@ def _temperature(
         )
     if values.ndim == 0:
         return float(values)
-    kept, reduced = kept_shape(shape, axes), _reduced_shape(shape, axes)
+    kept, reduced = kept_shape(shape, axes), reduced_shape(shape, axes)
     if values.shape not in (kept, reduced):
         raise ValueError(
             f"temperature has shape {values.shape}; it must be a scalar or one number per row: "
@@ -220,21 +223,25 @@ def _temperature(
     return values.reshape(kept)
 
 
-def _result(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], like: Array | None) -> Array:
+def result_array(
+    out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], like: Array | None, name: str = "out"
+) -> Array:
+    """The array handed in for a result, if it suits, else a new one."""
     if out is None:
         return empty(shape, dtype, like)
     if not isinstance(out, np.ndarray):
-        raise TypeError(f"out must be a NumPy array, not {type(out).__name__}")
+        raise TypeError(f"{name} must be a NumPy array, not {type(out).__name__}")
     if out.shape != shape:
-        raise ValueError(f"out has shape {out.shape}, but the result has shape {shape}")
+        raise ValueError(f"{name} has shape {out.shape}, but the result has shape {shape}")
     if out.dtype != dtype:
-        raise ValueError(f"out has dtype {out.dtype}, but the result has dtype {dtype}")
+        raise ValueError(f"{name} has dtype {out.dtype}, but the result has dtype {dtype}")
     if not out.flags.writeable:
-        raise ValueError("out is read-only")
+        raise ValueError(f"{name} is read-only")
     return out
 
 
-def _same_memory(a: Array, b: Array) -> bool:
+def same_memory(a: Array, b: Array) -> bool:
+    """Whether the two are the very same elements in the same order."""
     return a is b or (
         a.__array_interface__["data"][0] == b.__array_interface__["data"][0]
         and a.shape == b.shape
@@ -243,16 +250,19 @@ def _same_memory(a: Array, b: Array) -> bool:
     )
 
 
-def _apart(a: _A, out: Array) -> _A:
+def apart(a: _A, out: Array) -> _A:
     """`a`, or its copy if writing to `out` would change it before it is read."""
     return a.copy() if np.may_share_memory(a, out) else a
 
 
+def apart_or_same(a: Array, out: Array) -> Array:
+    """`a`, or its copy if it overlaps `out` without being the very same memory."""
+    return a if same_memory(a, out) else apart(a, out)
+
+
 def _disjoint(x: Array, where: Mask | None, out: Array) -> tuple[Array, Mask | None]:
     """The inputs, each copied that `out` overlaps, but for x as the very same memory."""
-    if np.may_share_memory(x, out) and not _same_memory(x, out):
-        x = x.copy()
-    return x, None if where is None else _apart(where, out)
+    return apart_or_same(x, out), None if where is None else apart(where, out)
 
 
 def _shaped(
@@ -264,8 +274,8 @@ def _shaped(
     dtype: Any,
 ) -> tuple[Array, bool, tuple[int, ...], Mask | None, np.dtype[Any]]:
     """x of one dimension or more, whether it had none, its axes and mask, the result's dtype."""
-    array = _as_floats(x, "x")
-    mask = _mask(x, where, array.shape)
+    array = as_floats(x, "x")
+    mask = as_mask(x, where, array.shape)
     scalar = array.ndim == 0
     if scalar:  # a single number is a row of one class
         array = array.reshape(1)
@@ -288,7 +298,7 @@ def elementwise(
     array, scalar, axes, mask, kind = _shaped(x, axis, dim, -1, where, dtype)
     shape = () if scalar else array.shape
     scale = _temperature(temperature, array.shape, axes, kind)
-    result = _result(out, shape, kind, None if scalar else array)
+    result = result_array(out, shape, kind, None if scalar else array)
     plain = result if type(result) is np.ndarray else result.view(np.ndarray)
     if out is not None:
         array, mask = _disjoint(array, mask, plain)
@@ -320,11 +330,11 @@ def reduction(
     """Normal form of `logsumexp`: `out` of the call has x's dimensions, the class axes at 1."""
     array, scalar, axes, mask, kind = _shaped(x, axis, dim, None, where, dtype)
     kept = kept_shape(array.shape, axes)
-    shape = () if scalar else kept if keepdims else _reduced_shape(array.shape, axes)
+    shape = () if scalar else kept if keepdims else reduced_shape(array.shape, axes)
     factors = None if weights is None else _weights(weights, array.shape, compute_dtype(kind))
     if factors is not None:  # a weight of 0 takes its class out, even where x is inf or NaN
         mask = factors != 0 if mask is None else mask & (factors != 0)
-    result = _result(out, shape, kind, None)
+    result = result_array(out, shape, kind, None)
     sign = empty(shape, kind) if return_sign else None
     plain = result.view(np.ndarray).reshape(kept)
     if out is not None:
@@ -334,7 +344,7 @@ def reduction(
 
 
 def _weights(weights: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    factors = _as_floats(weights, "b").astype(dtype, copy=True)
+    factors = as_floats(weights, "b").astype(dtype, copy=True)
     try:
         return np.broadcast_to(factors, shape)
     except ValueError:

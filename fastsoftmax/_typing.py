@@ -1,6 +1,6 @@
 """The types that modules share: what a backend must offer and how an array is handed to it.
 
-Only types live here, and `UNSET`. Nothing in this file runs.
+Only types live here, and constants that they speak of. Nothing in this file runs.
 """
 
 from __future__ import annotations
@@ -49,6 +49,74 @@ class Call(NamedTuple):
         return np.dtype(np.float64 if self.out.dtype.char == "d" else np.float32)
 
 
+IGNORED: Final = -1
+"""In place of a label in normal form: the row has loss 0 and gradient 0, whatever it holds."""
+
+INVALID: Final = -2
+"""In place of a label out of range, if that is no error: loss NaN and gradient 0."""
+
+
+class LossCall(NamedTuple):
+    """One call of a loss over exclusive classes, in the normal form that every backend takes.
+
+    `logits` is as `Call.x`, and `axis`, which is not negative, its class axis; `where` is as there.
+    Either `labels` or `probabilities` is None. `labels` are int64 in C order, in logits' shape with
+    length 1 along `axis`: class indices, IGNORED or INVALID. They are this call's own memory, so
+    that what was checked is what is used. `probabilities` have logits' shape and a dtype that `x`
+    may have. `weight` has one number per class, finite and not negative, in C order and the compute
+    type; `smoothing` lies in [0, 1].
+
+    `losses` has the labels' shape, C order and the compute type: each row's own loss, weighted.
+    `grad` has logits' shape and dtype and gets `scale` times the gradient of that; it is the
+    logits' own memory, element for element, or disjoint from every input.
+    """
+
+    logits: Array
+    axis: int
+    where: Mask | None
+    labels: Array | None
+    probabilities: Array | None
+    weight: Array | None
+    smoothing: float
+    losses: Array
+    grad: Array | None
+    scale: float
+    threads: int
+
+
+class BinaryCall(NamedTuple):
+    """One call of a loss over classes that do not exclude each other, in normal form.
+
+    `logits` and `targets` are as `Call.x`, of one shape; `weight` and `pos_weight` have that shape
+    too (often through zero strides) and the compute type. `losses` (None: only their sum is wanted)
+    and `grad` have logits' shape and dtype; `grad` gets `scale` times the gradient, and is logits'
+    own memory or disjoint from every input.
+    """
+
+    logits: Array
+    targets: Array
+    weight: Array | None
+    pos_weight: Array | None
+    losses: Array | None
+    grad: Array | None
+    scale: float
+    threads: int
+
+
+class BackwardCall(NamedTuple):
+    """One call of a gradient with respect to logits, in normal form.
+
+    `grad_output` and `output` are as `Call.x`, of one shape; `axes` as there. `out` has their shape
+    and is, towards each of the two, the very same memory or disjoint.
+    """
+
+    grad_output: Array
+    output: Array
+    out: Array
+    axes: tuple[int, ...]
+    threads: int
+
+
 Shortcut: TypeAlias = "Callable[..., Any]"
 """A public function's own arguments in the ordinary case: its result, or NotImplemented.
 
@@ -76,3 +144,27 @@ class Backend(Protocol):
 
         `weights` has x's shape and the compute type; `sign` has out's shape and dtype.
         """
+
+    def sigmoid(self, call: Call) -> None:
+        """1 / (1 + exp(-x)) of every element; `axes` is empty."""
+
+    def log_sigmoid(self, call: Call) -> None:
+        """Its logarithm; `axes` is empty."""
+
+    def softmax_backward(self, call: BackwardCall) -> None:
+        """y * (dy - sum(dy * y)) for dy = `grad_output` and y = `output`."""
+
+    def log_softmax_backward(self, call: BackwardCall) -> None:
+        """dy - exp(y) * sum(dy)."""
+
+    def cross_entropy(self, call: LossCall) -> float:
+        """Returns the sum of the losses, in float64 and an order that threads do not change."""
+
+    def nll_loss(self, call: LossCall) -> float:
+        """-weight * x at the label, of logits that are log-probabilities, without a gradient.
+
+        `where` and `probabilities` are None and `smoothing` is 0.
+        """
+
+    def binary_cross_entropy(self, call: BinaryCall) -> float:
+        """Returns the sum of the losses, as `cross_entropy`."""

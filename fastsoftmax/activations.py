@@ -1,4 +1,4 @@
-"""The public softmax family: resolve a backend, normalise, call, return. Nothing else."""
+"""The public softmax family and the sigmoid: resolve a backend, normalise, call, return."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastsoftmax._arrays import elementwise, reduction
 from fastsoftmax._shortcut import shortcut_first
 from fastsoftmax._typing import UNSET, Array, AxisLike, Unset
 
-__all__ = ["log_softmax", "logsumexp", "softmax"]
+__all__ = ["log_sigmoid", "log_softmax", "logsumexp", "sigmoid", "softmax"]
 
 
 @shortcut_first
@@ -261,3 +261,117 @@ def logsumexp(
             sign.fill(0.0)
     lse = result if result.ndim or out is not None else result[()]
     return lse if sign is None else (lse, sign if sign.ndim else sign[()])
+
+
+def sigmoid(
+    x: Any,
+    *,
+    out: Array | None = None,
+    dtype: Any = None,
+    backend: str | None = None,
+    threads: int | None = None,
+) -> Any:
+    r"""Probability of a class from its score, beside others that may hold as well.
+
+    .. math:: \sigma(x) = \frac{1}{1 + e^{-x}}
+
+    Parameters
+    ----------
+    x, out, dtype, threads
+        As for `softmax`; every element stands for itself.
+    backend : str, optional
+        "auto", or one of `fastsoftmax.backends()`.
+
+    Returns
+    -------
+    ndarray or scalar
+        In x's shape; `out` if it was given; a NumPy scalar for a 0-d x.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax`.
+    BackendUnavailable
+        If the backend asked for cannot run here.
+
+    See Also
+    --------
+    log_sigmoid, binary_cross_entropy, softmax
+
+    Notes
+    -----
+    Within 4 ULP. -inf gives 0, +inf gives 1, NaN gives NaN.
+
+    References
+    ----------
+    .. [1] C. M. Bishop, "Pattern Recognition and Machine Learning", Springer, 2006, section 4.2.
+
+    Examples
+    --------
+    >>> import fastsoftmax as fs
+    >>> fs.sigmoid([0.0, 0.9, -1000.0]).round(2)
+    array([0.5 , 0.71, 0.  ])
+    """
+    chosen = _registry.resolve(backend)
+    count = _threads.resolve(threads)
+    call, result = elementwise(x, (), UNSET, out, dtype, None, 1.0, count)
+    if call.x.size:
+        chosen.sigmoid(call)
+    return result if result.ndim or out is not None else result[()]
+
+
+def log_sigmoid(
+    x: Any,
+    *,
+    out: Array | None = None,
+    dtype: Any = None,
+    backend: str | None = None,
+    threads: int | None = None,
+) -> Any:
+    r"""Logarithm of `sigmoid`, exact even where the probability is close to 1.
+
+    .. math:: \log \sigma(x) = \min(x, 0) - \log(1 + e^{-|x|})
+
+    Parameters
+    ----------
+    x, out, dtype, threads
+        As for `softmax`; every element stands for itself.
+    backend : str, optional
+        "auto", or one of `fastsoftmax.backends()`.
+
+    Returns
+    -------
+    ndarray or scalar
+        In x's shape; `out` if it was given; a NumPy scalar for a 0-d x.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax`.
+    BackendUnavailable
+        If the backend asked for cannot run here.
+
+    See Also
+    --------
+    sigmoid, binary_cross_entropy
+
+    Notes
+    -----
+    Within 4 ULP. -inf gives -inf, +inf gives 0, NaN gives NaN.
+
+    References
+    ----------
+    .. [1] C. M. Bishop, "Pattern Recognition and Machine Learning", Springer, 2006, section 4.2.
+
+    Examples
+    --------
+    >>> import fastsoftmax as fs
+    >>> fs.log_sigmoid([0.0, 0.9, -100.0]).round(3)
+    array([  -0.693,   -0.341, -100.   ])
+    """
+    chosen = _registry.resolve(backend)
+    count = _threads.resolve(threads)
+    call, result = elementwise(x, (), UNSET, out, dtype, None, 1.0, count)
+    if call.x.size:
+        chosen.log_sigmoid(call)
+    return result if result.ndim or out is not None else result[()]

@@ -7,23 +7,24 @@ better. Results below the smallest normal number are kept.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextvars import copy_context
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from fastsoftmax._ordinary import Rows, shortcuts
-from fastsoftmax._typing import Array, Call
-
-BLOCK = 1 << 19
-"""Bytes of x that one step works on: large enough for calls to cost little, and still near L2."""
-
-RUN = 256
-"""Neighbours that a step leaves together, as every run of them costs a ufunc some 20 ns."""
-
-SMALL = 2048
-"""Terms up to which the calls of a faster sum take longer than the slowest one."""
+from fastsoftmax._typing import Array, BackwardCall, BinaryCall, Call, LossCall
+from fastsoftmax.backends import _numpy_losses as losses
+from fastsoftmax.backends._numpy_blocks import (
+    BLOCK,
+    SMALL,
+    is_lone,
+    is_plain,
+    over,
+    quietly,
+    steps,
+    sums,
+    wider,
+)
 
 LEAST, MOST = -1.0, 64.0
 """Maxima of float32 rows that softmax need not subtract: one pass of five less, and one rounding.
@@ -62,139 +63,11 @@ def load(variant: str | None) -> NumpyBackend:
     return NumpyBackend()
 
 
-def _quiet_context() -> Any:
-    context = copy_context()
-    context.run(np.seterr, all="ignore")
-    return context
-
-
-if int(np.__version__.split(".")[0]) >= 2:  # which keeps what to do on errors in a context
-    _QUIET = _quiet_context()
-
-    def _quietly(function: Callable[..., None], *arguments: Any) -> None:
-        """Call without warnings of NaN and infinities; np.errstate takes 0.9 us, this 0.1 us."""
-        _QUIET.copy().run(function, *arguments)
-
-else:
-
-    def _quietly(function: Callable[..., None], *arguments: Any) -> None:
-        """Call without warnings of NaN and infinities."""
-        with np.errstate(all="ignore"):
-            function(*arguments)
-
-
-def _steps(call: Call, *more: Array | None) -> list[tuple[Call, tuple[Array | None, ...]]]:
-    """The call cut along its longest batch axis into blocks, with `more` arrays cut alike."""
-    x = call.x
-    if x.nbytes <= BLOCK or len(call.axes) == x.ndim or _works_whole(call):
-        return [(call, more)]
-    axis = max((i for i in range(x.ndim) if i not in call.axes), key=x.shape.__getitem__)
-    length = x.shape[axis]
-    step = max(1, BLOCK * length // x.nbytes)
-    if x.strides[axis] == x.itemsize:
-        step = max(step, RUN)
-    steps = []
-    for start in range(0, length, step):
-        cut = (slice(None),) * axis + (slice(start, start + step),)
-        where = None if call.where is None else call.where[cut]
-        scale = call.temperature
-        scale = scale if isinstance(scale, float) else scale[cut]
-        part = Call(x[cut], call.out[cut], call.axes, where, scale, call.threads)
-        steps.append((part, tuple(None if array is None else array[cut] for array in more)))
-    return steps
-
-
-def _works_whole(call: Call) -> bool:
-    """Whether the passes need no temporaries and cutting would only shorten their inner loops.
-
-    That is so where classes lie farther apart than rows: (1000, 1024) in stripes of 256 columns,
-    which share few places in a cache, takes 1.5 times as long.
-    """
-    x, out, axes = call.x, call.out, call.axes
-    return (
-        len(axes) > 0
-        and _is_plain(call)
-        and x.shape == out.shape
-        and x.strides == out.strides
-        and abs(x.strides[axes[-1]]) > x.itemsize
-    )
-
-
-def _is_plain(call: Call) -> bool:
-    """Whether the call has one type throughout, every class and the temperature 1."""
-    x, out, _, where, temperature, _ = call
-    return (
-        where is None
-        and type(temperature) is float
-        and temperature == 1.0
-        and x.dtype == out.dtype == call.compute_dtype
-    )
-
-
-def _is_lone(x: Array, axes: tuple[int, ...]) -> bool:
-    """Whether x is a single row."""
-    return len(axes) == x.ndim or (len(axes) == 1 and x.shape[axes[0]] == x.size)
-
-
-def _over(ufunc: np.ufunc, x: Array, axes: tuple[int, ...], dtype: Any = None) -> Any:
-    """The ufunc's reduction over the class axes, which stay, at length 1.
-
-    Of a lone row 0-d, which broadcasts as well and takes a third of the time.
-    """
-    if _is_lone(x, axes):
-        return np.asarray(ufunc.reduce(x, None, dtype))
-    return ufunc.reduce(x, axes, dtype, keepdims=True)
-
-
 def _masked(call: Call) -> Array:
     """x in the compute type, -inf where classes are left out; x itself if that changes nothing."""
     if call.where is None:
         return call.x.astype(call.compute_dtype, copy=False)
     return np.where(call.where, call.x, -np.inf).astype(call.compute_dtype, copy=False)
-
-
-def _wider(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    return np.dtype(np.float64 if dtype == np.float32 else np.longdouble)
-
-
-def _parts(array: Array, axes: tuple[int, ...]) -> list[Array]:
-    """An array cut along its class axes' first into parts whose temporaries stay in the cache."""
-    if array.nbytes <= BLOCK or not axes:
-        return [array]
-    length, before = array.shape[axes[0]], (slice(None),) * axes[0]
-    step = max(1, BLOCK * length // array.nbytes)
-    return [array[(*before, slice(i, i + step))] for i in range(0, length, step)]
-
-
-def _sums(terms: Array, axes: tuple[int, ...], *, exp: bool = False) -> Any:
-    """The sums of terms from 0 to 1, in a wider type and as exact as if added in it.
-
-    NumPy sums pairwise along the last axis only, and even there 18 roundings may add up. With
-    `exp`, what is given are the logarithms of the terms.
-    """
-    if terms.size <= SMALL:
-        return _sum_wider(np.exp(terms) if exp else terms, axes)
-    add = _sum_in_parts if terms.dtype == np.float64 else _sum_wider
-    sums = [add(np.exp(part) if exp else part, axes) for part in _parts(terms, axes)]
-    return sums[0] if len(sums) == 1 else sum(sums)
-
-
-def _sum_wider(terms: Array, axes: tuple[int, ...]) -> Any:
-    return _over(np.add, terms, axes, _wider(terms.dtype))
-
-
-def _sum_in_parts(terms: Array, axes: tuple[int, ...]) -> Any:
-    """The same of float64 in 0.8 ns an element, where a sum in long double takes 3 ns.
-
-    The high parts of the terms have an exact sum, and the low ones are so small that no error in
-    theirs matters.
-    """
-    cut = 1.5 * 2.0 ** prod(terms.shape[axis] for axis in axes).bit_length()
-    high = terms + cut
-    np.subtract(high, cut, out=high)
-    total = _over(np.add, high, axes).astype(np.longdouble)
-    total += _over(np.add, np.subtract(terms, high, out=high), axes)
-    return total
 
 
 def _total(terms: Array, axes: tuple[int, ...]) -> Any:
@@ -203,7 +76,7 @@ def _total(terms: Array, axes: tuple[int, ...]) -> Any:
         long = FOLD if terms.dtype == np.float32 else FOLD // 8
         if axes and terms.shape[axes[-1]] >= long:
             terms = _folded(terms, axes[-1])
-    return _sums(terms, axes).astype(terms.dtype)
+    return sums(terms, axes).astype(terms.dtype)
 
 
 def _folded(terms: Array, axis: int) -> Array:
@@ -220,14 +93,14 @@ def _scores(call: Call, shift: Callable[[Array], Array | None] = np.asarray) -> 
     """(x - shift(max)) / T, written into `out` where its type allows; x itself if that is None."""
     x = _masked(call)
     into = call.out if call.out.dtype == x.dtype else None
-    top = _over(np.maximum, x, call.axes)
+    top = over(np.maximum, x, call.axes)
     if isinstance(call.temperature, float) and call.temperature == 1.0:
         if (by := shift(top)) is None:
             return x
         plain: Array = np.subtract(x, by, out=into)
         return plain
     # Wider: one rounding, and no overflow of a difference that is still to be divided.
-    scores = np.subtract(x, top, dtype=_wider(x.dtype))
+    scores = np.subtract(x, top, dtype=wider(x.dtype))
     np.divide(scores, call.temperature, out=scores)
     rounded: Array = scores.astype(x.dtype)
     return rounded
@@ -242,7 +115,7 @@ def _finish(call: Call, result: Array, absent: float) -> None:
 
 def _log_total(scores: Array, axes: tuple[int, ...]) -> Any:
     """log(sum(exp(scores))) for scores whose maximum is 0, in float64."""
-    rest = np.asarray((_sums(scores, axes, exp=True) - 1.0).astype(np.float64))
+    rest = np.asarray((sums(scores, axes, exp=True) - 1.0).astype(np.float64))
     confident = rest < CONFIDENT
     if confident.any():
         rows = np.moveaxis(scores, axes, range(-len(axes), 0))
@@ -255,7 +128,7 @@ def _rest(rows: Array) -> Any:
     """The sum without the largest term, which is left out: rests near 0 keep their digits."""
     top, terms = rows == 0, np.exp(rows)
     np.copyto(terms, 0.0, where=top)
-    return terms.sum(1, dtype=_wider(rows.dtype)) + (np.count_nonzero(top, axis=1) - 1)
+    return terms.sum(1, dtype=wider(rows.dtype)) + (np.count_nonzero(top, axis=1) - 1)
 
 
 def _needed(top: Array) -> Array | None:
@@ -267,10 +140,10 @@ def _needed(top: Array) -> Array | None:
 
 
 def _softmax(call: Call) -> None:
-    if call.x.size <= SMALL and _is_lone(call.x, call.axes) and _is_plain(call):
+    if call.x.size <= SMALL and is_lone(call.x, call.axes) and is_plain(call):
         _softmax_row(call.x, call.out)
         return
-    for step, _ in _steps(call):
+    for step, _ in steps(call):
         # In a small call a subtraction takes 0.5 us, and finding out that it can go 4 us.
         scores = _scores(step, _needed if step.x.size > SMALL else np.asarray)
         terms = step.out if step.out.dtype == scores.dtype else np.empty_like(scores)
@@ -297,7 +170,7 @@ def _softmax_row(x: Array, out: Array) -> None:
 
 
 def _log_softmax(call: Call) -> None:
-    for step, _ in _steps(call):
+    for step, _ in steps(call):
         scores = _scores(step)
         np.subtract(scores, _log_total(scores, step.axes).astype(scores.dtype), out=scores)
         _finish(step, scores, -np.inf)
@@ -307,10 +180,10 @@ def _logsumexp(call: Call, weights: Array | None, sign: Array | None) -> None:
     if call.out.size == call.x.size and weights is None and sign is None and call.where is None:
         np.copyto(call.out, call.x, casting="same_kind")
         return
-    for step, (factors, signs) in _steps(call, weights, sign):
+    for step, (factors, signs) in steps(call, weights, sign):
         x = _masked(step)
         if factors is None:
-            largest = _over(np.maximum, x, step.axes)
+            largest = over(np.maximum, x, step.axes)
             finite = np.isfinite(largest)
             shift = largest if finite.all() else np.where(finite, largest, 0)
             lse = shift + _log_total(x - shift, step.axes)
@@ -320,11 +193,11 @@ def _logsumexp(call: Call, weights: Array | None, sign: Array | None) -> None:
         else:
             # The weights count too in what is largest: exp(x) alone could underflow.
             addends = np.where(x == -np.inf, x, x + np.log(np.abs(factors)))
-            largest = _over(np.maximum, addends, step.axes)
+            largest = over(np.maximum, addends, step.axes)
             shift = np.where(np.isfinite(largest), largest, 0)
             terms = np.exp(addends - shift)
             np.multiply(terms, np.sign(factors), out=terms, where=terms != 0)
-            total = _over(np.add, terms, step.axes, _wider(terms.dtype))
+            total = over(np.add, terms, step.axes, wider(terms.dtype))
             lse = shift + np.log(np.abs(total))
             if signs is None:
                 lse = np.where(total < 0, np.nan, lse)
@@ -340,9 +213,9 @@ def _rows(operation: Callable[[Call], None]) -> dict[np.dtype[Any], Rows]:
         if x is not out and (x.shape != out.shape or np.may_share_memory(x, out)):
             return False
         if operation is _softmax and len(x) == 1 and x.size <= SMALL:
-            _quietly(_softmax_row, x, out)
+            quietly(_softmax_row, x, out)
         else:
-            _quietly(operation, Call(x, out, (1,), None, 1.0, 1))
+            quietly(operation, Call(x, out, (1,), None, 1.0, 1))
         return True
 
     return dict.fromkeys((_FLOAT32, _FLOAT64), rows)
@@ -358,12 +231,40 @@ class NumpyBackend:
 
     def softmax(self, call: Call) -> None:
         """See `fastsoftmax.softmax`."""
-        _quietly(_softmax, call)
+        quietly(_softmax, call)
 
     def log_softmax(self, call: Call) -> None:
         """See `fastsoftmax.log_softmax`."""
-        _quietly(_log_softmax, call)
+        quietly(_log_softmax, call)
 
     def logsumexp(self, call: Call, weights: Array | None, sign: Array | None) -> None:
         """See `fastsoftmax.logsumexp`."""
-        _quietly(_logsumexp, call, weights, sign)
+        quietly(_logsumexp, call, weights, sign)
+
+    def sigmoid(self, call: Call) -> None:
+        """See `fastsoftmax.sigmoid`."""
+        quietly(losses.sigmoid, call)
+
+    def log_sigmoid(self, call: Call) -> None:
+        """See `fastsoftmax.log_sigmoid`."""
+        quietly(losses.log_sigmoid, call)
+
+    def softmax_backward(self, call: BackwardCall) -> None:
+        """See `fastsoftmax.softmax_backward`."""
+        quietly(losses.softmax_backward, call)
+
+    def log_softmax_backward(self, call: BackwardCall) -> None:
+        """See `fastsoftmax.log_softmax_backward`."""
+        quietly(losses.log_softmax_backward, call)
+
+    def cross_entropy(self, call: LossCall) -> float:
+        """See `fastsoftmax.cross_entropy`."""
+        return quietly(losses.cross_entropy, call)
+
+    def nll_loss(self, call: LossCall) -> float:
+        """See `fastsoftmax.nll_loss`."""
+        return quietly(losses.nll_loss, call)
+
+    def binary_cross_entropy(self, call: BinaryCall) -> float:
+        """See `fastsoftmax.binary_cross_entropy`."""
+        return quietly(losses.binary_cross_entropy, call)
