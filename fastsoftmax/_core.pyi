@@ -42,6 +42,74 @@ class Target:
         sign: Array | None,
         /,
     ) -> None: ...
+    def sigmoid(
+        self,
+        x: Array,
+        out: Array,
+        axes: tuple[int, ...],
+        where: Mask | None,
+        temperature: float | Array,
+        threads: int,
+        /,
+    ) -> None: ...
+    def log_sigmoid(
+        self,
+        x: Array,
+        out: Array,
+        axes: tuple[int, ...],
+        where: Mask | None,
+        temperature: float | Array,
+        threads: int,
+        /,
+    ) -> None: ...
+    def softmax_backward(
+        self, grad_output: Array, output: Array, out: Array, axes: tuple[int, ...], threads: int, /
+    ) -> None: ...
+    def log_softmax_backward(
+        self, grad_output: Array, output: Array, out: Array, axes: tuple[int, ...], threads: int, /
+    ) -> None: ...
+    def binary_cross_entropy(
+        self,
+        logits: Array,
+        targets: Array,
+        weight: Array | None,
+        pos_weight: Array | None,
+        losses: Array | None,
+        grad: Array | None,
+        scale: float,
+        threads: int,
+        /,
+    ) -> float: ...
+    def nll_loss(
+        self,
+        logits: Array,
+        axis: int,
+        where: Mask | None,
+        labels: Array | None,
+        probabilities: Array | None,
+        weight: Array | None,
+        smoothing: float,
+        losses: Array,
+        grad: Array | None,
+        scale: float,
+        threads: int,
+        /,
+    ) -> float: ...
+    def cross_entropy(
+        self,
+        logits: Array,
+        axis: int,
+        where: Mask | None,
+        labels: Array | None,
+        probabilities: Array | None,
+        weight: Array | None,
+        smoothing: float,
+        losses: Array,
+        grad: Array | None,
+        scale: float,
+        threads: int,
+        /,
+    ) -> float: ...
 
 def targets() -> dict[str, str | None]: ...
 def target(name: str) -> Target: ...

@@ -15,6 +15,16 @@ void add_shortcut(py::module_& m);  // Shortcut, with its operations on a caller
 void add_function(py::module_& m);  // Function, which calls shortcuts on behalf of Python functions
 void add_probes(py::module_& m);    // what measures the core
 
+// A method of Shortcut, in loss_shortcut.cpp.
+PyObject* ordinary_cross_entropy(PyObject* self, PyObject* const* arguments);
+
+// Methods of Target, in losses.cpp.
+template <Op op>
+PyObject* class_loss(PyObject* self, PyObject* const* arguments);
+PyObject* binary_loss(PyObject* self, PyObject* const* arguments);
+template <Op op>
+PyObject* backward(PyObject* self, PyObject* const* arguments);
+
 // Below this many elements a call is over sooner than the GIL is handed back and forth.
 constexpr int64_t elements_with_gil = 16 * 1024;
 

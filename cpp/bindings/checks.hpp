@@ -18,6 +18,30 @@ inline py::array array_of(py::handle given, const char* name) {
     return py::reinterpret_borrow<py::array>(given);
 }
 
+// A null array for None.
+inline py::array optional_array_of(py::handle given, const char* name) {
+    if (given.is_none()) return py::reinterpret_steal<py::array>(py::handle());
+    return array_of(given, name);
+}
+
+// The shape of x, with length 1 where `reduced` says so.
+inline void require_shape(const py::array& a, const py::array& x, const bool* reduced,
+                          const char* name) {
+    bool same = a.ndim() == x.ndim();
+    for (py::ssize_t i = 0; same && i < x.ndim(); ++i)
+        same = a.shape(i) == (reduced && reduced[i] ? 1 : x.shape(i));
+    if (!same) throw py::value_error(std::string(name) + ": unexpected shape");
+}
+
+// Marks those of `ndim` axes that a tuple names, each once.
+inline void mark_axes(const py::tuple& axes, py::ssize_t ndim, bool* marked) {
+    for (const py::handle axis : axes) {
+        const auto i = axis.cast<py::ssize_t>();
+        require(i >= 0 && i < ndim && !marked[i], "axes: out of range or repeated");
+        marked[i] = true;
+    }
+}
+
 inline Elem elem_of(const py::array& a, const char* name) {
     const py::dtype type = a.dtype();
     if (type.byteorder() != '>') {

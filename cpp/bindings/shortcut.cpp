@@ -2,61 +2,11 @@
 // order, the last axis or all, at most a mask of x's shape, one temperature and a result of another
 // type. They decline everything else (NotImplemented) for `_arrays` to treat or to refuse.
 
-#include <string.h>
-
-#include <algorithm>
-
-#include "bindings.hpp"
+#include "ordinary.hpp"
 #include "results.hpp"
 
 namespace fastsoftmax {
 namespace {
-
-struct Ordinary {
-    const Kernels* kernels;
-    py::object unset;  // the value of an argument that was not given
-};
-using Shortcut = Object<Ordinary>;
-
-using api = py::detail::npy_api;
-using Array = py::detail::PyArray_Proxy;
-
-PyObject* declined() {
-    return py::reinterpret_borrow<py::object>(Py_NotImplemented).release().ptr();
-}
-
-// A type of scores or results, and its descriptor (borrowed); none if that is null.
-struct Type {
-    Elem elem{};
-    PyObject* descr = nullptr;
-
-    bool wide() const { return elem == Elem::f64; }
-    int64_t size() const { return elem_size[static_cast<int>(elem)]; }
-};
-
-// bfloat16 is of ml_dtypes, which numbers its types as it is imported: known by name.
-bool is_bfloat16(const PyTypeObject* scalar) {
-    const char* const dot = strrchr(scalar->tp_name, '.');
-    return strcmp(dot ? dot + 1 : scalar->tp_name, "bfloat16") == 0;
-}
-
-Type type_of(PyObject* descr) {
-    const auto* const d = py::detail::array_descriptor_proxy(descr);
-    if (d->byteorder != '=') return {};
-    switch (d->type_num) {
-        case api::NPY_FLOAT_:
-            return {Elem::f32, descr};
-        case api::NPY_DOUBLE_:
-            return {Elem::f64, descr};
-        case 23:  // NPY_HALF
-            return {Elem::f16, descr};
-        default:
-            break;
-    }
-    if (d->kind == 'V' && is_bfloat16(reinterpret_cast<PyTypeObject*>(d->typeobj)))
-        return {Elem::bf16, descr};
-    return {};
-}
 
 // The type that `dtype` names, if that is a descriptor or the scalar type of one at hand.
 Type named_type(PyObject* dtype, const Type& x, const api& numpy) {
@@ -68,19 +18,6 @@ Type named_type(PyObject* dtype, const Type& x, const api& numpy) {
         if (py::detail::array_descriptor_proxy(known)->typeobj == dtype) return type_of(known);
     }
     return {};
-}
-
-// An exact ndarray in C order; else null.
-const Array* plain(PyObject* given, const api& numpy) {
-    if (Py_TYPE(given) != numpy.PyArray_Type_) return nullptr;
-    const Array* const a = py::detail::array_proxy(given);
-    return a->flags & api::NPY_ARRAY_C_CONTIGUOUS_ ? a : nullptr;
-}
-
-// Not by memcmp: of nothing, at the null pointer of an array without dimensions, it is a masked
-// load that faults in silence, which takes 30 ns with AVX-512.
-bool same_shape(const Array& a, int nd, const py::ssize_t* shape) {
-    return a.nd == nd && std::equal(shape, shape + nd, a.dimensions);
 }
 
 // The rows of x along `axis`, if that is the last one or all; else none.
@@ -103,21 +40,6 @@ Rows rows_of(const Array& x, PyObject* axis, bool all) {
     rows.kept = all ? 0 : x.nd - 1;
     for (int i = 0; i < x.nd; ++i) (i < rows.kept ? rows.count : rows.classes) *= x.dimensions[i];
     return x.nd ? rows : Rows{};
-}
-
-bool apart(const void* a, int64_t a_size, const void* b, int64_t b_size) {
-    const auto first = reinterpret_cast<intptr_t>(a), second = reinterpret_cast<intptr_t>(b);
-    return first + a_size <= second || second + b_size <= first;
-}
-
-// A float32 or float64 as a NumPy scalar, 120 ns quicker than by way of an array and its [()].
-py::object new_scalar(const Type& of, const void* number) {
-    auto* const type =
-        reinterpret_cast<PyTypeObject*>(py::detail::array_descriptor_proxy(of.descr)->typeobj);
-    PyObject* const made = type->tp_alloc(type, 0);
-    if (!made) throw py::error_already_set();
-    memcpy(made + 1, number, static_cast<size_t>(of.size()));  // Py(Float|Double)ScalarObject
-    return py::reinterpret_steal<py::object>(made);
 }
 
 // The ordinary case of a call; it is none if `x` is null.
@@ -190,15 +112,28 @@ PyObject* over_rows(const Ordinary& self, const Given& g, PyObject* out, PyObjec
     r.weighted = false;
     r.num_batch = r.num_class = 1;
     const int64_t masked = g.where ? 1 : 0;
-    r.batch[0] = {
-        g.rows.count, classes * in, reduces ? to : classes * to, classes * masked, 0, 0, 0};
-    r.classes[0] = {classes, in, reduces ? 0 : to, masked, 0, 0, 0};
+    r.batch[0] = {g.rows.count,
+                  classes * in,
+                  reduces ? to : classes * to,
+                  classes * masked,
+                  0,
+                  0,
+                  0,
+                  0,
+                  0,
+                  0,
+                  0};
+    r.classes[0] = {classes, in, reduces ? 0 : to, masked, 0, 0, 0, 0, 0, 0, 0};
     char* const y =
         single ? reinterpret_cast<char*>(&number) : py::detail::array_proxy(result.ptr())->data;
     r.first = {g.x->data,
                y,
                g.where ? g.where->data : nullptr,
                reinterpret_cast<const char*>(&g.temperature),
+               nullptr,
+               nullptr,
+               nullptr,
+               nullptr,
                nullptr,
                nullptr};
     r.threads = static_cast<int>(PyLong_AsLong(threads));
@@ -243,6 +178,10 @@ void add_shortcut(py::module_& m) {
         fast_method<elementwise<Op::log_softmax>, 8>("log_softmax", "As softmax."),
         fast_method<logsumexp, 10>(
             "logsumexp", "x, axis, b, keepdims, return_sign, where, dtype, out, dim, threads"),
+        fast_method<ordinary_cross_entropy, 13>(
+            "cross_entropy",
+            "logits, labels, axis, weight, ignore_index, label_smoothing, reduction, where, "
+            "return_grad, grad_out, check_labels, on_empty, threads"),
         {nullptr, nullptr, 0, nullptr}};
     Shortcut::ready(m, "Shortcut", methods, nullptr);
     m.def(

@@ -9,19 +9,6 @@
 namespace fastsoftmax {
 namespace {
 
-void require_shape(const py::array& a, const py::array& x, const bool* reduced, const char* name) {
-    bool same = a.ndim() == x.ndim();
-    for (py::ssize_t i = 0; same && i < x.ndim(); ++i)
-        same = a.shape(i) == (reduced && reduced[i] ? 1 : x.shape(i));
-    if (!same) throw py::value_error(std::string(name) + ": unexpected shape");
-}
-
-// A null array for None.
-py::array optional_array_of(py::handle given, const char* name) {
-    if (given.is_none()) return py::reinterpret_steal<py::array>(py::handle());
-    return array_of(given, name);
-}
-
 // Arguments: x, out, axes, where, temperature, threads; for logsumexp weights and sign as well.
 // Checks all of it again, cheaply: strides and shapes become addresses from here on.
 template <Op op>
@@ -44,11 +31,7 @@ PyObject* call(PyObject* self, PyObject* const* arguments) {
     require(r.threads >= 1, "threads: not positive");
 
     bool is_class[max_axes] = {};
-    for (const py::handle axis : axes) {
-        const auto i = axis.cast<py::ssize_t>();
-        require(i >= 0 && i < x.ndim() && !is_class[i], "axes: out of range or repeated");
-        is_class[i] = true;
-    }
+    mark_axes(axes, x.ndim(), is_class);
     constexpr bool reduces = op == Op::logsumexp;
     require_shape(out, x, reduces ? is_class : nullptr, "out");
 
@@ -84,7 +67,11 @@ PyObject* call(PyObject* self, PyObject* const* arguments) {
         where ? static_cast<const char*>(where.data()) : nullptr,
         per_row ? static_cast<const char*>(per_row.data()) : reinterpret_cast<const char*>(&scalar),
         weights ? static_cast<const char*>(weights.data()) : nullptr,
-        sign ? static_cast<char*>(sign.mutable_data()) : nullptr};
+        sign ? static_cast<char*>(sign.mutable_data()) : nullptr,
+        nullptr,
+        nullptr,
+        nullptr,
+        nullptr};
     for (py::ssize_t i = 0; i < x.ndim(); ++i) {
         const bool batch = !is_class[i];
         Axis& a = batch ? r.batch[r.num_batch++] : r.classes[r.num_class++];
@@ -95,6 +82,7 @@ PyObject* call(PyObject* self, PyObject* const* arguments) {
         a.temperature = batch && per_row ? per_row.strides(i) : 0;
         a.weights = weights ? weights.strides(i) : 0;
         a.sign = batch && sign ? sign.strides(i) : 0;
+        a.label = a.target = a.pos_weights = a.loss = 0;
     }
     run_unlocked(*TargetObject::of(self), r);
     return py::none().release().ptr();
@@ -109,6 +97,14 @@ void add_target(py::module_& m) {
         fast_method<call<Op::softmax>, 6>("softmax", "x, out, axes, where, temperature, threads"),
         fast_method<call<Op::log_softmax>, 6>("log_softmax", "As softmax."),
         fast_method<call<Op::logsumexp>, 8>("logsumexp", "As softmax; and weights, sign."),
+        fast_method<call<Op::sigmoid>, 6>("sigmoid", "As softmax, without class axes."),
+        fast_method<call<Op::log_sigmoid>, 6>("log_sigmoid", "As sigmoid."),
+        fast_method<class_loss<Op::cross_entropy>, 11>("cross_entropy", "What a LossCall holds."),
+        fast_method<class_loss<Op::nll_loss>, 11>("nll_loss", "The same."),
+        fast_method<binary_loss, 8>("binary_cross_entropy", "What a BinaryCall holds."),
+        fast_method<backward<Op::softmax_backward>, 5>("softmax_backward",
+                                                       "What a BackwardCall holds."),
+        fast_method<backward<Op::log_softmax_backward>, 5>("log_softmax_backward", "The same."),
         {nullptr, nullptr, 0, nullptr}};
     static PyGetSetDef properties[] = {{"name", name, nullptr, "Its instruction set.", nullptr},
                                        {nullptr, nullptr, nullptr, nullptr, nullptr}};

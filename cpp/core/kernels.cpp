@@ -1,19 +1,8 @@
-// The kernels for one instruction set: compiled once per ISA with FASTSOFTMAX_ISA naming it and
-// FASTSOFTMAX_VEC its vector header. Exports one symbol, the table; everything else is local, so
-// that the linker cannot hand one ISA's code to another. No STL, no globals that are computed.
+// The kernels of the softmax family for one instruction set: compiled once per ISA with
+// FASTSOFTMAX_ISA naming it. Exports one symbol, the table; everything else is local, so that the
+// linker cannot hand one ISA's code to another. Those of losses: losses.cpp, alike.
 
-#include "kernels.hpp"
-
-#include <math.h>
-#include <string.h>
-
-#include "simd/float_mode.hpp"
-#include FASTSOFTMAX_VEC
-
-// For what stands in the innermost loops: left to itself GCC makes a call of the exponential there,
-// constants loaded anew, which took 40 % longer.
-#define FASTSOFTMAX_INLINE inline __attribute__((always_inline))
-#define FASTSOFTMAX_LAMBDA __attribute__((always_inline))
+#include "compiled_copy.hpp"
 
 namespace fastsoftmax::FASTSOFTMAX_ISA {
 namespace {
@@ -49,6 +38,8 @@ double exp_array(const void* x, void* y, int64_t n) {
 
 }  // namespace
 
+extern const LossKernels loss_kernels;  // of losses.cpp
+
 #define FASTSOFTMAX_TEXT(name) FASTSOFTMAX_TEXT_OF(name)
 #define FASTSOFTMAX_TEXT_OF(name) #name
 
@@ -81,6 +72,7 @@ const Kernels kernels = {
     several_rows<(several_classes > 0)>,
     {split_of<float>, split_of<double>, split_of<Float16>, split_of<BFloat16>},
     {exp_array<float>, exp_array<double>},
-    {{probe_copy<false>, probe_copy<true>}, probe_read, {probe_exp<float>, probe_exp<double>}}};
+    {{probe_copy<false>, probe_copy<true>}, probe_read, {probe_exp<float>, probe_exp<double>}},
+    &loss_kernels};
 
 }  // namespace fastsoftmax::FASTSOFTMAX_ISA

@@ -10,16 +10,32 @@ enum class Elem : uint8_t { f32, f64, f16, bf16 };
 constexpr int num_elems = 4;
 constexpr int elem_size[] = {4, 8, 2, 2};
 
-enum class Op : uint8_t { softmax, log_softmax, logsumexp };
-constexpr int num_ops = 3;
+enum class Op : uint8_t {
+    softmax,
+    log_softmax,
+    logsumexp,
+    cross_entropy,
+    nll_loss,
+    softmax_backward,
+    log_softmax_backward,
+    sigmoid,
+    log_sigmoid,
+    binary_cross_entropy
+};
+constexpr int num_ops = 3;  // that have a kernel for every regime: the first ones
+
+// In place of a class label: the row has loss 0, whatever it holds. Any other number out of range
+// makes its loss NaN; the gradient is 0 for both.
+constexpr int64_t ignored_label = -1;
 
 // One axis: its length and, for each array, the step from one index to the next in bytes.
 struct Axis {
     int64_t size;
-    int64_t x, out, where, temperature, weights, sign;
+    int64_t x, out, where, temperature, weights, sign, label, target, pos_weights, loss;
 };
 
-// One row: where each array has its first element. `where`, `weights` and `sign` may be null.
+// One row: where each array has its first element. All but x, out and temperature may be null, and
+// out is where only losses are wanted.
 struct Row {
     const char* x;
     char* out;
@@ -27,6 +43,10 @@ struct Row {
     const char* temperature;  // float64
     const char* weights;      // in the compute type
     char* sign;               // like out
+    const char* label;        // int64
+    const char* target;       // class probabilities; or the gradient of a result
+    const char* pos_weights;  // in the compute type
+    char* loss;               // in the compute type; of independent classes in that of x
 };
 
 // Local to each object file: a shared inline function could carry one ISA's code into another's.
@@ -38,6 +58,11 @@ inline void advance(Row& row, const Axis& a, int64_t by) {
     if (row.where) row.where += by * a.where;
     if (row.weights) row.weights += by * a.weights;
     if (row.sign) row.sign += by * a.sign;
+    if (!row.target && !row.label) return;  // the rest come with one of these
+    if (row.label) row.label += by * a.label;
+    if (row.target) row.target += by * a.target;
+    if (row.pos_weights) row.pos_weights += by * a.pos_weights;
+    if (row.loss) row.loss += by * a.loss;
 }
 }  // namespace
 
@@ -52,6 +77,12 @@ struct Job {
     const Axis* classes;  // outermost first
     int64_t num_classes;
     int rows_kept;  // rows that `scratch` has room for, in the compute type
+    bool aside;     // exponentials go there though the result could hold them
+    // Of losses:
+    const void* class_weights;  // in the compute type, contiguous; null: 1
+    double smoothing;           // share of a label's distribution that goes to all classes
+    double scale;               // of the gradient
+    Elem target;
 };
 
 // Computes `count` rows, `step` apart; for a column kernel x and out are contiguous along `step`.
@@ -83,6 +114,21 @@ struct Probes {
     double (*exp[2])(int64_t n);  // [float64]
 };
 
+// Those of losses and gradients.
+struct LossKernels {
+    int few_classes;  // up to so many, by labels, a contiguous row is summed class by class
+    // Cross-entropy by labels, [float64][the sums of `rows`, of `strided`]; by distributions.
+    Kernel by_label[2][2], by_distribution[2];
+    Kernel label_few[2];             // by labels, few classes side by side; as well
+    Kernel label_column[num_elems];  // by labels; the sums of `strided`, rows side by side
+    Kernel at_label[2];              // nll_loss
+    // [float64][log_softmax][class axis not contiguous: any number of rows side by side]
+    Kernel backward[2][2][2];
+    // [float64][sigmoid, log_sigmoid, binary cross-entropy]: rows of one element; the last leaves
+    // the sum of the losses, a double, in `scratch`.
+    Kernel elements[2][3];
+};
+
 // The kernels of one instruction set, by [float64][op].
 struct Kernels {
     const char* name;
@@ -99,6 +145,7 @@ struct Kernels {
     // times a unit, which it returns; to divide by it would add a rounding that no kernel does.
     double (*exp[2])(const void* x, void* y, int64_t n);
     Probes probes;
+    const LossKernels* losses;
 };
 
 }  // namespace fastsoftmax

@@ -6,8 +6,10 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <new>
+#include <numeric>
 #include <vector>
 
 #include "parallel.hpp"
@@ -24,6 +26,10 @@ constexpr int64_t least_unit = 16 * 1024, most_unit = 256 * 1024;
 constexpr int64_t scratch_bytes = 512 * 1024;
 // Pieces that make a row worth sharing.
 constexpr int64_t least_pieces = 4;
+// Columns of a gradient that are worth a unit: a kernel takes them in blocks of so many.
+constexpr int64_t gradient_columns = 256;
+// Elements whose losses are summed by themselves, whatever the threads.
+constexpr int64_t summed_unit = 64 * 1024;
 // Below this many rows side by side most lanes of a column kernel would be idle.
 constexpr int64_t min_columns = 4;
 
@@ -31,7 +37,9 @@ bool follows(const Axis& outer, const Axis& inner) {
     const int64_t n = inner.size;
     return outer.x == n * inner.x && outer.out == n * inner.out && outer.where == n * inner.where &&
            outer.temperature == n * inner.temperature && outer.weights == n * inner.weights &&
-           outer.sign == n * inner.sign;
+           outer.sign == n * inner.sign && outer.label == n * inner.label &&
+           outer.target == n * inner.target && outer.pos_weights == n * inner.pos_weights &&
+           outer.loss == n * inner.loss;
 }
 
 // Orders axes as x lies in memory, drops those of length 1 and joins those that are one axis in
@@ -53,7 +61,7 @@ int merge(Axis* axes, int count) {
             axes[kept++] = axes[i];
         }
     }
-    if (kept == 0) axes[kept++] = Axis{1, 0, 0, 0, 0, 0, 0};
+    if (kept == 0) axes[kept++] = Axis{1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
     return kept;
 }
 
@@ -101,6 +109,7 @@ struct Dealt {
     int64_t rows_per_unit, units_per_run;
     char* scratch;
     int64_t scratch_step;
+    double* sums;  // of each unit's losses, which the kernel leaves in its scratch; or null
 };
 
 Row row_at(const Axis* axes, int count, Row row, int64_t index) {
@@ -117,17 +126,21 @@ void do_unit(void* context, int64_t unit, int worker) {
     Row row = row_at(d.batch, d.num_batch - 1, d.first, unit / d.units_per_run);
     const int64_t start = unit % d.units_per_run * d.rows_per_unit;
     advance(row, inner, start);
-    d.kernel(*d.job, row, std::min(d.rows_per_unit, inner.size - start), inner,
-             d.scratch + worker * d.scratch_step);
+    char* const scratch = d.scratch + worker * d.scratch_step;
+    d.kernel(*d.job, row, std::min(d.rows_per_unit, inner.size - start), inner, scratch);
+    if (d.sums) std::memcpy(d.sums + unit, scratch, sizeof(double));
 }
+
+// Whether a request is one of the softmax family or cross-entropy, which `plan_of` is about.
+bool is_by_exponentials(Op op) { return op <= Op::cross_entropy; }
 
 // The batch axis along which x and out are contiguous, or -1.
 int column_axis(const Request& r) {
     const int64_t size = elem_size[static_cast<int>(r.in)];
     for (int i = 0; i < r.num_batch; ++i) {
         const Axis& a = r.batch[i];
-        if (a.size >= min_columns && a.x == size && (a.out == size || r.op == Op::logsumexp))
-            return i;
+        const bool written = r.op != Op::logsumexp && r.first.out;
+        if (a.size >= min_columns && a.x == size && (a.out == size || !written)) return i;
     }
     return -1;
 }
@@ -186,56 +199,113 @@ Plan plan_of(const Kernels& kernels, Request& r, int64_t threads) {
     job.in = r.in;
     job.out = r.out;
     job.in_place = static_cast<const void*>(r.first.x) == r.first.out;
+    job.class_weights = r.class_weights;
+    job.smoothing = r.smoothing;
+    job.scale = r.scale;
+    job.target = r.target;
     job.plain_x =
         contiguous && (r.in == compute ? !masked || inner.where == 1 : half && !wide && !masked);
     job.contiguous_out =
         r.num_class == 1 && (inner.out == elem_size[static_cast<int>(r.out)] || K == 1);
-    job.streaming =
-        r.op != Op::logsumexp && bytes_moved(r) > cached_bytes() && result_is_aligned(r);
+    job.streaming = r.op != Op::logsumexp && r.first.out && bytes_moved(r) > cached_bytes() &&
+                    result_is_aligned(r);
     job.classes = r.classes;
     job.num_class_axes = r.num_class;
     job.num_classes = K;
 
     const bool alike =
         r.num_class == 1 && K > 1 && !masked && !r.weighted && !temperature_varies(r);
+    const bool loss = r.op == Op::cross_entropy;
+    const bool by_distribution = loss && (r.first.target || r.smoothing > 0);
+    // Whether exponentials are kept on their way to a result.
+    const bool keeps = r.op == Op::softmax || (loss && r.first.out);
     // Half types have room for exponentials at `scratch` only.
-    const bool narrow = r.op == Op::softmax && r.out != compute;
-    const bool vertical = alike && !contiguous && r.in == r.out &&
+    const bool narrow = keeps && r.out != compute;
+    const bool vertical = alike && !contiguous && r.in == r.out && !by_distribution &&
                           (!narrow || K * kernels.columns[wide] * size <= cached_bytes() / 2);
     const int column = vertical ? column_axis(r) : -1;
     if (column >= 0) std::swap(r.batch[column], r.batch[r.num_batch - 1]);
     const Axis& along = r.batch[r.num_batch - 1];
     const int op = static_cast<int>(r.op);
-    const bool few = contiguous && K <= kernels.few_classes[wide][op];
-    const bool together =
-        alike && along.size >= min_columns && (job.contiguous_out || r.op == Op::logsumexp);
-    const bool turned = few && together && (!wide || r.in == compute);
+    const bool few =
+        contiguous && K <= (loss ? kernels.losses->few_classes : kernels.few_classes[wide][op]);
+    const bool together = alike && along.size >= min_columns &&
+                          (job.contiguous_out || r.op == Op::logsumexp || !r.first.out);
+    // Losses of halves go row by row; softmax of them by way of a float32 copy.
+    const bool turned = few && together && (r.in == compute || (!wide && !loss));
     const bool several = contiguous && !few && together && !wide && r.op == Op::softmax &&
                          K <= kernels.several_classes;
-    plan.kernel = column >= 0          ? kernels.column[static_cast<int>(r.in)][op]
-                  : turned             ? kernels.few[wide][op]
-                  : several            ? kernels.several
-                  : contiguous && !few ? kernels.rows[wide][op]
-                                       : kernels.strided[wide][op];
+    plan.kernel = by_distribution       ? kernels.losses->by_distribution[wide]
+                  : loss && column >= 0 ? kernels.losses->label_column[static_cast<int>(r.in)]
+                  : loss && turned      ? kernels.losses->label_few[wide]
+                  : loss                ? kernels.losses->by_label[wide][!contiguous || few]
+                  : column >= 0         ? kernels.column[static_cast<int>(r.in)][op]
+                  : turned              ? kernels.few[wide][op]
+                  : several             ? kernels.several
+                  : contiguous && !few  ? kernels.rows[wide][op]
+                                        : kernels.strided[wide][op];
     plan.side_by_side = column >= 0 || turned || several ? kernels.columns[wide] : 1;
 
     // Exponentials on their way to a result that is not in the compute type, or in another place.
     // Two rows if there is room, so that one can be swept while the other is written.
-    const bool in_result = job.contiguous_out && r.out == compute;
+    // Losses keep them there in place as well: x stays until the shift that was guessed has
+    // proved right, so that nobody need look for the maximum first.
+    const bool in_result = job.contiguous_out && r.out == compute && !(loss && job.in_place);
     const int64_t room =
         job.streaming || (column >= 0 && narrow) ? cached_bytes() / 2 : scratch_bytes;
     const auto fits = [&](int64_t rows) { return rows * K * size <= room; };
-    if (r.op == Op::softmax && column >= 0) {
+    if (keeps && column >= 0) {
         job.rows_kept = fits(kernels.columns[wide]) ? kernels.columns[wide] : 0;
-    } else if (r.op == Op::softmax && (job.streaming || !in_result)) {
+    } else if (keeps && !by_distribution && (job.streaming || !in_result)) {
         job.rows_kept = fits(2) ? 2 : job.streaming ? 0 : fits(1);
     }
+    job.aside = loss && job.in_place && job.rows_kept > 0;
     plan.scratch_bytes = (job.rows_kept * K * size + 63) / 64 * 64;
 
     const Pieces& split = kernels.split[static_cast<int>(r.out)];
     if (r.op == Op::softmax && contiguous && job.contiguous_out && !r.weighted &&
         total(r.batch, r.num_batch) < threads && K >= least_pieces * split.length)
         plan.split = &split;
+    return plan;
+}
+
+// The rest: losses at labels, gradients through softmax, and elements that stand for themselves.
+Plan plan_of_others(const Kernels& kernels, Request& r) {
+    const bool wide = r.out == Elem::f64;
+    const Axis& inner = r.classes[r.num_class - 1];
+    const auto size = [](Elem type) { return elem_size[static_cast<int>(type)]; };
+    Plan plan{};
+    Job& job = plan.job;
+    job.in = r.in;
+    job.out = r.out;
+    job.target = r.target;
+    job.contiguous_out = r.num_class == 1 && inner.out == size(r.out);
+    job.class_weights = r.class_weights;
+    job.scale = r.scale;
+    job.classes = r.classes;
+    job.num_class_axes = r.num_class;
+    job.num_classes = total(r.classes, r.num_class);
+    plan.side_by_side = 1;
+    switch (r.op) {
+        case Op::nll_loss:
+            plan.kernel = kernels.losses->at_label[wide];
+            break;
+        case Op::softmax_backward:
+        case Op::log_softmax_backward: {
+            // By x alone, so that one row and many have the same order of summation.
+            const bool columns = r.num_class == 1 && job.num_classes > 1 && inner.x != size(r.in);
+            const int axis = columns ? column_axis(r) : -1;
+            if (axis >= 0) std::swap(r.batch[axis], r.batch[r.num_batch - 1]);
+            plan.kernel = kernels.losses->backward[wide][r.op == Op::log_softmax_backward][columns];
+            if (columns) plan.side_by_side = gradient_columns;
+            break;
+        }
+        default:
+            plan.kernel =
+                kernels.losses
+                    ->elements[wide][static_cast<int>(r.op) - static_cast<int>(Op::sigmoid)];
+            plan.scratch_bytes = 64;
+    }
     return plan;
 }
 
@@ -318,12 +388,14 @@ void run(const Kernels& kernels, Request& r) {
     const int64_t work = elements(r);
     const int64_t threads =
         std::clamp<int64_t>(work / elements_per_thread, 1, std::max(1, r.threads));
-    const Plan plan = plan_of(kernels, r, threads);
+    const Plan plan =
+        is_by_exponentials(r.op) ? plan_of(kernels, r, threads) : plan_of_others(kernels, r);
     if (plan.split) return run_split(plan, r);
 
     // One thread alone takes all rows in one go: some kernels work across rows.
-    const int64_t share =
-        threads == 1 ? work : std::clamp(work / (8 * threads), least_unit, most_unit);
+    const int64_t share = r.sum          ? summed_unit
+                          : threads == 1 ? work
+                                         : std::clamp(work / (8 * threads), least_unit, most_unit);
     const Axis& along = r.batch[r.num_batch - 1];
     const int64_t width = plan.side_by_side;
     int64_t rows = std::max<int64_t>(1, share / plan.job.num_classes);
@@ -332,9 +404,13 @@ void run(const Kernels& kernels, Request& r) {
     const int64_t units = units_per_run * total(r.batch, r.num_batch - 1);
     const Team team(static_cast<int>(std::min(units, threads)));
     const Buffer scratch = allocate(plan.scratch_bytes * team.size());
-    Dealt dealt{&plan.job, plan.kernel,   r.batch,       r.num_batch,       r.first,
-                rows,      units_per_run, scratch.get(), plan.scratch_bytes};
+    Dealt dealt{&plan.job, plan.kernel,   r.batch,       r.num_batch,        r.first,
+                rows,      units_per_run, scratch.get(), plan.scratch_bytes, nullptr};
+    if (!r.sum) return team.run(units, do_unit, &dealt);
+    std::vector<double> sums(static_cast<size_t>(units));
+    dealt.sums = sums.data();
     team.run(units, do_unit, &dealt);
+    *r.sum = std::accumulate(sums.begin(), sums.end(), 0.0);
 }
 
 }  // namespace fastsoftmax

@@ -15,6 +15,11 @@ struct Request {
     Axis batch[max_axes], classes[max_axes];
     Row first;
     int threads;  // at most
+    // Of losses: as in `Job`; `out` gets the gradient, or is null.
+    const void* class_weights = nullptr;
+    double smoothing = 0, scale = 1;
+    Elem target{};
+    double* sum = nullptr;  // of a binary cross-entropy
 };
 
 // Fills `out` (and `sign`). No axis is empty. Throws std::bad_alloc before anything is written.

@@ -9,12 +9,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
+TABLES = ("::kernels", "::loss_kernels")
+
 
 def offenders(nm: str, path: str) -> list[str]:
     """Lines of `nm` for symbols that other objects can see, but for the table."""
     command = [nm, "--demangle", "--defined-only", "--extern-only", path]
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-    tables = [line for line in lines if line.endswith("::kernels") and " V " not in line]
+    tables = [line for line in lines if line.endswith(TABLES) and " V " not in line]
     return [line for line in lines if line not in tables[:1]] or ([] if tables else ["no table"])
 
 

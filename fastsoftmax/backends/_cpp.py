@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from fastsoftmax import _machine
-from fastsoftmax._typing import UNSET, Array, Call
+from fastsoftmax._typing import UNSET, Array, BackwardCall, BinaryCall, Call, LossCall
 
 if TYPE_CHECKING:
     from fastsoftmax import _core
@@ -106,6 +106,34 @@ class CppBackend:
     def logsumexp(self, call: Call, weights: Array | None, sign: Array | None) -> None:
         """See `fastsoftmax.logsumexp`."""
         self._target.logsumexp(*call, weights, sign)
+
+    def sigmoid(self, call: Call) -> None:
+        """See `fastsoftmax.sigmoid`."""
+        self._target.sigmoid(*call)
+
+    def log_sigmoid(self, call: Call) -> None:
+        """See `fastsoftmax.log_sigmoid`."""
+        self._target.log_sigmoid(*call)
+
+    def softmax_backward(self, call: BackwardCall) -> None:
+        """See `fastsoftmax.softmax_backward`."""
+        self._target.softmax_backward(*call)
+
+    def log_softmax_backward(self, call: BackwardCall) -> None:
+        """See `fastsoftmax.log_softmax_backward`."""
+        self._target.log_softmax_backward(*call)
+
+    def cross_entropy(self, call: LossCall) -> float:
+        """See `fastsoftmax.cross_entropy`."""
+        return self._target.cross_entropy(*call)
+
+    def nll_loss(self, call: LossCall) -> float:
+        """See `fastsoftmax.nll_loss`."""
+        return self._target.nll_loss(*call)
+
+    def binary_cross_entropy(self, call: BinaryCall) -> float:
+        """See `fastsoftmax.binary_cross_entropy`."""
+        return self._target.binary_cross_entropy(*call)
 
     def bare(self, operation: str, call: Call) -> Callable[[], object]:
         """The core's own function with its arguments, and no Python around it: to be timed."""

@@ -101,8 +101,10 @@ struct Columns {
         return ordinary;
     }
 
-    // Exponentials and their sums.
-    void exp2(const Vec<T> (&top)[N], const Terms& e, ColumnSum<T> (&sums)[N]) const {
+    // Exponentials, and the sums of what counted(k, u, exponential) makes of them.
+    template <class Counted>
+    FASTSOFTMAX_INLINE void exp2(const Vec<T> (&top)[N], const Terms& e, ColumnSum<T> (&sums)[N],
+                                 const Counted& counted) const {
         const P from = x, beside = next;
         const Terms to = e;  // copies that stores to `e` cannot alias
         Shift<T> s[N];
@@ -128,15 +130,25 @@ struct Columns {
                 Vec<T> one[W], other[W];
                 terms(k, w * W, one);
                 terms(k + 1, w * W, other);
-                each<W>([&](int u) FASTSOFTMAX_LAMBDA { sum[w * W + u].add(one[u] + other[u]); });
+                each<W>([&](int i) FASTSOFTMAX_LAMBDA {
+                    const int u = w * W + i;
+                    sum[u].add(counted(k, u, one[i]) + counted(k + 1, u, other[i]));
+                });
             });
         if (k < classes)
             each<N / W>([&](int w) FASTSOFTMAX_LAMBDA {
                 Vec<T> one[W];
                 terms(k, w * W, one);
-                each<W>([&](int u) FASTSOFTMAX_LAMBDA { sum[w * W + u].add(one[u]); });
+                each<W>([&](int i) FASTSOFTMAX_LAMBDA {
+                    const int u = w * W + i;
+                    sum[u].add(counted(k, u, one[i]));
+                });
             });
         each<N>([&](int u) FASTSOFTMAX_LAMBDA { sums[u] = sum[u]; });
+    }
+
+    void exp2(const Vec<T> (&top)[N], const Terms& e, ColumnSum<T> (&sums)[N]) const {
+        exp2(top, e, sums, [](int64_t, int, Vec<T> v) FASTSOFTMAX_LAMBDA { return v; });
     }
 
     // False, with x as it was, if a column needs the row kernel; so the other operations. `e` is
@@ -162,19 +174,19 @@ struct Columns {
         }
         Inverse<Vec<T>> by[N];
         each<N>([&](int u) FASTSOFTMAX_LAMBDA { by[u] = sums[u].inverses(); });
+        put_quotients(e, out, by, streaming);
+        return true;
+    }
+
+    void put_quotients(const Terms& e, const P& out, const Inverse<Vec<T>> (&by)[N],
+                       bool streaming) const {
         const auto result = [&](int64_t k, int u)
                                 FASTSOFTMAX_LAMBDA { return quotient(e.get(k, u), by[u]); };
-        if (has_whole_lines && streaming && out.aligned_to(cache_line)) {
-            put_streaming(out, result);
-            return true;
-        }
+        if (has_whole_lines && streaming && out.aligned_to(cache_line))
+            return put_streaming(out, result);
         if constexpr (has_whole_lines && L * sizeof(E) == cache_line)
-            if (streaming && out.aligned_to(sizeof(E))) {
-                put_sharing_lines(e, out, by);
-                return true;
-            }
+            if (streaming && out.aligned_to(sizeof(E))) return put_sharing_lines(e, out, by);
         put(out, 0, classes, result);
-        return true;
     }
 
     // Writes result(k, u) for classes `first` .. `last` - 1.

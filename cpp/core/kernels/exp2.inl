@@ -17,6 +17,12 @@ FASTSOFTMAX_INLINE void each(const F& f) {
     }
 }
 
+// A number as a type.
+template <int n>
+struct Number {
+    static constexpr int value = n;
+};
+
 // What the two compute types differ in.
 template <class T>
 struct Limits;
@@ -260,6 +266,13 @@ struct Shift {
         magic_less_shift = all(magic<T>) - shift;
         floor = (shift + all(Limits<T>::lowest)) * all(c.c_inverse);
         ceiling = (shift + all(Limits<T>::highest)) * all(c.c_inverse);
+    }
+    // Makes results smaller by 2^-n.
+    void lower(const Scale<T>& c, int n) {
+        const Vec<T> more = Vec<T>::all(static_cast<T>(n)), x = more * Vec<T>::all(c.c_inverse);
+        magic_less_shift = magic_less_shift - more;
+        floor = floor + x;
+        ceiling = ceiling + x;
     }
 };
 

@@ -14,8 +14,9 @@ inline double power_of_two(double n) {
 }
 
 // What is subtracted from x * c in the exponents of a row's terms.
-inline double shift_of(const Shift<float>& s) {
-    return static_cast<double>(magic<float> - first_lane(s.magic_less_shift));
+template <class T>
+inline double shift_of(const Shift<T>& s) {
+    return static_cast<double>(magic<T> - first_lane(s.magic_less_shift));
 }
 
 // logsumexp ---------------------------------------------------------------------------------------
@@ -177,23 +178,30 @@ inline int64_t class_of(Source<float, In>& x, float max) {
     return found;
 }
 
-template <class In>
-inline double term_of(Source<float, In>& x, int64_t k, const Shift<float>& s) {
-    float term = 0;
+template <class T, class In>
+inline double term_of(Source<T, In>& x, int64_t k, const Shift<T>& s) {
+    T term = 0;
     x.visit(k, 1,
             [&](int64_t, int, auto in) { term = first_lane(exp2_shifted(in.part(0, 1), s)); });
     return static_cast<double>(term);
 }
 
-// The terms of a row but for that of its maximum: float64 keeps them beside it, but for the one
-// that was added to it in float32.
+// The class whose term is added to that of class k in float32, in sweeps by pairs.
+constexpr int64_t partner_of(int64_t k) { return k ^ Vec<float>::lanes; }
+
+// A sum but for one of its terms: float64 keeps the others beside it, but for the one that was
+// added to it in float32.
+inline double sum_without(double sum, double term, double partner) {
+    const double both = static_cast<double>(static_cast<float>(term) + static_cast<float>(partner));
+    return (sum - both) + partner;
+}
+
+// The terms of a row but for that of its maximum.
 template <class In>
 inline double without_max(Source<float, In>& x, const Shift<float>& s, double sum, float max) {
-    const int64_t k = class_of(x, max), beside = k ^ Vec<float>::lanes;
-    const double own = term_of(x, k, s);
-    const double other = beside < x.job.num_classes ? term_of(x, beside, s) : 0;
-    const double both = static_cast<double>(static_cast<float>(own) + static_cast<float>(other));
-    return (sum - both) + other;
+    const int64_t k = class_of(x, max), partner = partner_of(k);
+    return sum_without(sum, term_of(x, k, s),
+                       partner < x.job.num_classes ? term_of(x, partner, s) : 0);
 }
 
 // Below this share of the maximum's term the others' sum has lost digits that a result near 0

@@ -173,6 +173,12 @@ constexpr bool same = false;
 template <class A>
 constexpr bool same<A, A> = true;
 
+// Whether a reader may find elements of type E.
+template <class In, class E>
+constexpr bool reads = same<In, Staged> || same<In, Any>;
+template <template <class> class In, class A, class E>
+constexpr bool reads<In<A>, E> = same<A, E>;
+
 // Calls f with what a row's classes are read from.
 template <class T, class F>
 FASTSOFTMAX_INLINE void with_reader(const Job& job, const Row& row, const F& f) {

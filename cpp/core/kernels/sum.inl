@@ -40,6 +40,8 @@ FASTSOFTMAX_INLINE Pair<V> two_sum(V a, V b) {
 struct Total {
     double high, low;
     double value() const { return high + low; }
+    // Of terms that may be infinite, which make NaN of what is rounded away.
+    double value_or_infinity() const { return low == low ? high + low : high; }
 };
 
 template <class T>
@@ -117,6 +119,7 @@ struct BlockSum<float> {
         const Vec<double> all = (low + widen_low(lost)) + (high + widen_high(lost));
         return {sum_of_lanes(all), 0};
     }
+    double value_or_infinity() const { return total().value(); }
 };
 
 template <>
@@ -136,6 +139,11 @@ struct BlockSum<double> {
         for (double lane : high) sum.add(lane);
         for (double lane : low) sum.add(lane);
         return {sum.sum.high, sum.sum.low};
+    }
+    // Of terms that may be infinite, which make NaN of what is rounded away.
+    double value_or_infinity() const {
+        const double value = total().value();
+        return value == value ? value : sum_of_lanes(lanes.sum.high);
     }
 };
 
@@ -192,6 +200,16 @@ struct ColumnSum<float> {
                all_at_most(high, b);
     }
     FASTSOFTMAX_INLINE Inverse<Vec<float>> inverses() const { return inverse(low, high); }
+    void values(double* to) const {
+        store(to, low);
+        store(to + Vec<double>::lanes, high);
+    }
+    // Adds to sums in memory.
+    FASTSOFTMAX_INLINE static void accumulate(double* to, double*, Vec<float> part) {
+        constexpr int half = Vec<double>::lanes;
+        store(to, load(to) + widen_low(part));
+        store(to + half, load(to + half) + widen_high(part));
+    }
 };
 
 template <>
@@ -203,6 +221,12 @@ struct ColumnSum<double> {
     bool within(double least, double most) const {
         return all_at_most(Vec<double>::all(least), lanes.sum.high) &&
                all_at_most(lanes.sum.high, Vec<double>::all(most));
+    }
+    void values(double* to) const { store(to, lanes.sum.high + lanes.sum.low); }
+    FASTSOFTMAX_INLINE static void accumulate(double* to, double* lost, Vec<double> part) {
+        const Pair<Vec<double>> sum = two_sum(load(to), part);
+        store(to, sum.high);
+        store(lost, load(lost) + sum.low);
     }
     void totals(Total (&out)[Vec<double>::lanes]) const {
         double high[Vec<double>::lanes], low[Vec<double>::lanes];
