@@ -1,34 +1,31 @@
-"""Numba as a backend: cuts a call into pieces of contiguous rows and deals them to threads.
+"""Numba as a backend: its table of operations, and how those of the softmax family are run.
 
-Strides, masks, half types and threads are settled here; the arithmetic is in `_numba_kernels`.
+Strides, masks and half types are settled here; the arithmetic is in `_numba_kernels`, pieces and
+threads are in `_numba_pieces`, and what runs losses and gradients is in `_numba_loss_calls`.
 """
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
-from functools import cache
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from math import prod
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from fastsoftmax._ordinary import Rows, shortcuts
-from fastsoftmax._typing import Array, Call, Mask
+from fastsoftmax._typing import Array, BackwardCall, BinaryCall, Call, LossCall
+from fastsoftmax.backends._numba_pieces import (
+    PIECE,
+    CallRows,
+    Index,
+    cuts,
+    deal,
+    gather,
+    threads_worth,
+)
 
-Index: TypeAlias = "tuple[int | slice, ...]"
 Kernel: TypeAlias = Callable[..., None]
-T = TypeVar("T")
-
-PIECE = 1 << 16
-"""Elements that a thread takes at a time: 30 us of work in float32, and 256 KiB of L2."""
-
-SHARE = 1 << 15
-"""Elements that make one more thread worth waking."""
 
 
 def reason() -> str | None:
@@ -46,54 +43,6 @@ def variants() -> dict[str, str | None]:
 def load(variant: str | None) -> NumbaBackend:
     """The backend; imports Numba, compiles nothing yet."""
     return NumbaBackend()
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    # One for the process, so that concurrent callers share one budget of computing threads.
-    return ThreadPoolExecutor(max(1, (os.cpu_count() or 2) - 1), "fastsoftmax-numba")
-
-
-if hasattr(os, "register_at_fork"):  # a forked child has none of the pool's threads
-    os.register_at_fork(after_in_child=_pool.cache_clear)
-
-
-def _deal(work: Callable[[Iterator[T]], None], pieces: Sequence[T], threads: int) -> None:
-    """Run `work` on at most so many threads, the caller's among them, each on pieces it takes."""
-    left = deque(pieces)
-    held = [work]  # by this call only: what was cancelled stays in the pool's queue for a while
-
-    def run() -> None:
-        held[0](_taken(left))
-
-    wanted = min(threads, len(left)) - 1
-    helpers = _submitted(run, wanted) if wanted > 0 else []
-    try:
-        run()
-    finally:  # however this call ends, `out` must not change after it
-        left.clear()
-        started = [helper for helper in helpers if not helper.cancel()]
-        wait(started)
-        held.clear()
-    for helper in started:
-        helper.result()
-
-
-def _taken(left: deque[T]) -> Iterator[T]:
-    while True:
-        try:
-            yield left.popleft()
-        except IndexError:
-            return
-
-
-def _submitted(run: Callable[[], None], count: int) -> list[Future[None]]:
-    helpers: list[Future[None]] = []
-    # RuntimeError: the interpreter is shutting down and starts no more threads.
-    with suppress(RuntimeError):
-        for _ in range(count):
-            helpers.append(_pool().submit(run))
-    return helpers
 
 
 class _MachineCode(dict[np.dtype[Any], Rows]):
@@ -142,7 +91,7 @@ def _compute(kernels: _Kernels, call: Call) -> bool:
     if not isinstance(temperature, float):
         temperature = np.ascontiguousarray(temperature).reshape(-1)
     outer, classes, inner = prod(x.shape[:first]), prod(x.shape[first:end]), prod(x.shape[end:])
-    threads = _threads_worth(call)
+    threads = threads_worth(call.threads, call.x.size)
     if inner == 1:
         x, out = x.reshape(outer, classes), out.reshape(outer, -1)
         _over_rows(kernels.rows, x, out, temperature, threads)
@@ -164,7 +113,7 @@ def _over_rows(
             own = temperature if isinstance(temperature, float) else temperature[at]
             kernel(x[at], out[at], own)
 
-    _deal(work, _cuts(*x.shape), threads)
+    deal(work, cuts(*x.shape), threads)
 
 
 def _over_columns(
@@ -181,83 +130,14 @@ def _over_columns(
         for at in pieces:
             kernel(x, out, temperature, at.start, at.stop)
 
-    _deal(work, _cuts(vectors, classes * lanes), threads)
-
-
-def _threads_worth(call: Call) -> int:
-    return min(call.threads, call.x.size // SHARE + 1)
-
-
-def _cuts(count: int, size: int) -> list[slice]:
-    """Pieces of `count` things of `size` elements each."""
-    step = max(1, PIECE // size)
-    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+    deal(work, cuts(vectors, classes * lanes), threads)
 
 
 # Any other arrays ---------------------------------------------------------------------------------
 
 
-def _pieces(batch: tuple[int, ...], rows: int) -> list[Index]:
-    """Indices that cut the batch axes into pieces of at most `rows` rows, or of one."""
-    axis, inner = len(batch), 1
-    while axis and inner * batch[axis - 1] <= rows:
-        axis -= 1
-        inner *= batch[axis]
-    if axis == 0:
-        return [()]
-    step = max(1, rows // inner)
-    starts = range(0, batch[axis - 1], step)
-    return [(*at, slice(i, i + step)) for at in np.ndindex(*batch[: axis - 1]) for i in starts]
-
-
-def _gather(x: Array, mask: Mask | None, into: Array) -> Array:
-    """x as the kernels want it: itself, or copied into `into` with -inf for absent classes."""
-    if mask is None and x.dtype == into.dtype and x.flags.carray:
-        return x
-    np.copyto(into, x, casting="unsafe")
-    if mask is not None:
-        np.copyto(into, -np.inf, where=~mask)
-    return into
-
-
-class _Rows:
-    """A call seen as rows: its arrays with the batch axes first and the class axes last."""
-
-    def __init__(self, call: Call) -> None:
-        batch_axes = [i for i in range(call.x.ndim) if i not in call.axes]
-        # Outermost what lies farthest apart, so that pieces are contiguous in Fortran order too.
-        batch_axes.sort(key=lambda i: -abs(call.out.strides[i]))
-        self._order = (*batch_axes, *call.axes)
-        self._threads = _threads_worth(call)
-        self.x, self.out = self.turned(call.x), self.turned(call.out)
-        self.where = None if call.where is None else self.turned(call.where)
-        t = call.temperature
-        self.temperature = t if isinstance(t, float) else self.turned(t)
-        self.real = call.compute_dtype
-        self._batch = self.x.shape[: len(batch_axes)]
-        self.classes = prod(self.x.shape[len(batch_axes) :])
-        self.limit = min(max(1, PIECE // self.classes), prod(self._batch))
-
-    def turned(self, array: Array) -> Array:
-        """An array of as many dimensions as x, its axes in this order."""
-        return array.transpose(self._order)
-
-    def scratch(self, classes: int) -> Array:
-        """Room for the rows of any piece."""
-        return np.empty(self.limit * classes, self.real)
-
-    def deal(self, work: Callable[[Iterator[Index]], None]) -> None:
-        """Run `work` on as many threads as pay, each on its pieces."""
-
-        def silent(pieces: Iterator[Index]) -> None:
-            with np.errstate(all="ignore"):
-                work(pieces)
-
-        _deal(silent, _pieces(self._batch, self.limit), self._threads)
-
-
 def _by_rows(kernel: Kernel, call: Call, absent: float) -> None:
-    rows = _Rows(call)
+    rows = CallRows(call)
 
     def work(pieces: Iterator[Index]) -> None:
         scratch = rows.scratch(rows.classes)
@@ -267,7 +147,7 @@ def _by_rows(kernel: Kernel, call: Call, absent: float) -> None:
             mask = None if rows.where is None else rows.where[at]
             direct = out.dtype == rows.real and out.flags.carray
             y = out if direct else scratch[: x.size].reshape(x.shape)
-            source = _gather(x, mask, y).reshape(-1, rows.classes)
+            source = gather(x, mask, y).reshape(-1, rows.classes)
             if not isinstance(rows.temperature, float):
                 temperature = np.ascontiguousarray(rows.temperature[at]).reshape(-1)
             kernel(source, y.reshape(-1, rows.classes), temperature)
@@ -286,11 +166,13 @@ class NumbaBackend:
 
     def __init__(self) -> None:
         from fastsoftmax.backends import _numba_kernels as kernels
+        from fastsoftmax.backends import _numba_loss_calls as losses
         from fastsoftmax.backends import _numba_weighted as weighted
 
         self._softmax = _Kernels(kernels.softmax_rows, kernels.softmax_columns)
         self._log_softmax = _Kernels(kernels.log_softmax_rows, kernels.log_softmax_columns)
         self._logsumexp = _Kernels(kernels.logsumexp_rows, kernels.logsumexp_columns)
+        self._losses = losses
         self._weighted_logsumexp = weighted.weighted_logsumexp
         self.shortcuts = shortcuts(
             _MachineCode(kernels.softmax_small), _MachineCode(kernels.log_softmax_small)
@@ -346,7 +228,7 @@ class NumbaBackend:
             out[at] = lse.reshape(out[at].shape)
 
     def _reduce_by_rows(self, call: Call, weights: Array | None, sign: Array | None) -> None:
-        rows = _Rows(call)
+        rows = CallRows(call)
         factors = None if weights is None else rows.turned(weights)
         signs = None if sign is None else rows.turned(sign)
         if factors is not None:
@@ -359,7 +241,7 @@ class NumbaBackend:
             for at in pieces:
                 x, out = rows.x[at], rows.out[at]
                 mask = None if rows.where is None else rows.where[at]
-                source = _gather(x, mask, scratch[: x.size].reshape(x.shape))
+                source = gather(x, mask, scratch[: x.size].reshape(x.shape))
                 source = source.reshape(-1, rows.classes)
                 lse, sgn = lse_rows[: len(source)], sign_rows[: len(source)]
                 if factors is None:
@@ -367,7 +249,7 @@ class NumbaBackend:
                     np.copyto(sgn, np.where(np.isnan(lse), lse, lse > -np.inf))
                 else:
                     into = factor_scratch[: x.size].reshape(x.shape)
-                    factor = _gather(factors[at], None, into).reshape(-1, rows.classes)
+                    factor = gather(factors[at], None, into).reshape(-1, rows.classes)
                     self._weighted_logsumexp(source, factor, lse, sgn)
                 if signs is None:
                     lse[sgn < 0] = np.nan
@@ -376,3 +258,31 @@ class NumbaBackend:
                 np.copyto(out, lse.reshape(out.shape), casting="unsafe")
 
         rows.deal(work)
+
+    def sigmoid(self, call: Call) -> None:
+        """See `fastsoftmax.sigmoid`."""
+        self._losses.sigmoid(call)
+
+    def log_sigmoid(self, call: Call) -> None:
+        """See `fastsoftmax.log_sigmoid`."""
+        self._losses.log_sigmoid(call)
+
+    def softmax_backward(self, call: BackwardCall) -> None:
+        """See `fastsoftmax.softmax_backward`."""
+        self._losses.softmax_backward(call)
+
+    def log_softmax_backward(self, call: BackwardCall) -> None:
+        """See `fastsoftmax.log_softmax_backward`."""
+        self._losses.log_softmax_backward(call)
+
+    def cross_entropy(self, call: LossCall) -> float:
+        """See `fastsoftmax.cross_entropy`."""
+        return self._losses.cross_entropy(call)
+
+    def nll_loss(self, call: LossCall) -> float:
+        """See `fastsoftmax.nll_loss`."""
+        return self._losses.nll_loss(call)
+
+    def binary_cross_entropy(self, call: BinaryCall) -> float:
+        """See `fastsoftmax.binary_cross_entropy`."""
+        return self._losses.binary_cross_entropy(call)

@@ -25,6 +25,7 @@ from fastsoftmax.backends._numba_vectors import (
     halves_in_double,
     lanes,
     load,
+    load_or_zeros,
     load_some,
     maximum,
     moved,
@@ -224,14 +225,21 @@ def _power(r: Any) -> Any:
 
 
 @_inlined
-def _terms(x: Any, plan: _Plan) -> Any:
-    """Terms of a vector of scores."""
+def _terms_and_lost(x: Any, plan: _Plan) -> Any:
+    """Terms of a vector of scores, and what they lost."""
     # Adding a large number rounds to integers. In another rounding mode |r| reaches 1, where the
     # polynomial is off by 1.5e-5; llvm.roundeven would not be, for 0.014 ns an element.
     x = maximum(x - plan.base, plan.lowest)
     z = fma(x, plan.c_high, plan.magic)
     r = fma(x, plan.c_low, fma(x, plan.c_high, plan.magic - z))
-    return _power(r)[0] * exponent(z)
+    (power, lost), scale = _power(r), exponent(z)
+    return power * scale, lost * scale
+
+
+@_inlined
+def _terms(x: Any, plan: _Plan) -> Any:
+    """Terms alone."""
+    return _terms_and_lost(x, plan)[0]
 
 
 @_inlined
@@ -352,6 +360,23 @@ def _across(s: Any) -> Any:
         s = _merged(s, _Compensated(exchanged(s.total, 2), exchanged(s.lost, 2)))
         s = _merged(s, _Compensated(exchanged(s.total, 1), exchanged(s.lost, 1)))
         return first(s.total) + first(s.lost)
+
+    return double if s.instance_class is _Double else compensated
+
+
+@_by_type
+def _across_any(s: Any) -> Any:
+    """The same of a sum that may be infinite: NaN is what that has lost."""
+
+    def double(s: Any) -> Any:
+        return _across(s)
+
+    def compensated(s: Any) -> Any:
+        total, v = _across(s), s.total
+        v = v + exchanged(v, 4)
+        v = v + exchanged(v, 2)
+        v = v + exchanged(v, 1)
+        return first(v) if total != total else total
 
     return double if s.instance_class is _Double else compensated
 
@@ -521,7 +546,14 @@ def _divide(t: Any, y: Any, classes: int, q: _Quotient, padded: bool) -> None:
 
 @_inlined
 def _load_within(p: Any, left: int) -> Any:
+    """A vector, with -inf in the lanes that are not there."""
     return load(p) if left >= lanes(p) else load_some(p, left)
+
+
+@_inlined
+def _zeros_within(p: Any, left: int) -> Any:
+    """The same with zeros in the lanes that are not there."""
+    return load(p) if left >= lanes(p) else load_or_zeros(p, left)
 
 
 @_inlined

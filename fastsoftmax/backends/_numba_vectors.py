@@ -101,6 +101,11 @@ def _product(typing: Any, a: Any, b: Any) -> Any:
     return a(a, b), _operation(lambda builder, a, b: builder.fmul(a, b))
 
 
+@_intrinsic
+def _quotient(typing: Any, a: Any, b: Any) -> Any:
+    return a(a, b), _operation(lambda builder, a, b: builder.fdiv(a, b))
+
+
 def _define(operation: Callable[..., Any], compute: Any) -> None:
     def implementation(a: Any, b: Any) -> Any:
         return compute(a, b)
@@ -114,6 +119,7 @@ def _define(operation: Callable[..., Any], compute: Any) -> None:
 _define(operator.add, _sum)
 _define(operator.sub, _difference)
 _define(operator.mul, _product)
+_define(operator.truediv, _quotient)
 
 
 def _emit_fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
@@ -198,6 +204,32 @@ def zeros(typing: Any, v: Any) -> Any:
 def first(typing: Any, v: Any) -> Any:
     """The first lane."""
     return v.real(v), _operation(lambda builder, v: builder.extract_element(v, _INDEX(0)))
+
+
+@_intrinsic
+def without(typing: Any, v: Any, lane: Any) -> Any:
+    """V with 0 in one lane; v itself if it has no lane of that number."""
+
+    def emit(builder: Any, v: Any, lane: Any) -> Any:
+        places = ir.VectorType(lane.type, v.type.count)
+        numbers = ir.Constant(places, list(range(v.type.count)))
+        chosen = builder.icmp_signed("==", numbers, _filled(builder, lane, places))
+        return builder.select(chosen, ir.Constant(v.type, [0.0] * v.type.count), v)
+
+    return v(v, types.intp), _operation(emit)
+
+
+@_intrinsic
+def first_lanes(typing: Any, v: Any, count: Any) -> Any:
+    """V with 0 in the lanes from `count` on."""
+
+    def emit(builder: Any, v: Any, count: Any) -> Any:
+        places = ir.VectorType(count.type, v.type.count)
+        numbers = ir.Constant(places, list(range(v.type.count)))
+        chosen = builder.icmp_signed("<", numbers, _filled(builder, count, places))
+        return builder.select(chosen, v, ir.Constant(v.type, [0.0] * v.type.count))
+
+    return v(v, types.intp), _operation(emit)
 
 
 @_literal
@@ -334,18 +366,29 @@ def _masked(builder: Any, p: Any, count: Any, kind: Any) -> tuple[Any, Any, Any]
     return at, _INDEX(_integers(kind).element.width // 8), mask
 
 
-@_intrinsic
-def load_some(typing: Any, p: Any, count: Any) -> Any:
-    """`count` elements, and -inf in the lanes behind them."""
+def _some(p: Any, otherwise: float) -> Any:
+    """How to load as many elements as said, and that number in the lanes behind them."""
     vector = Vector(p.dtype)
 
     def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = context.get_value_type(vector)
-        absent = ir.Constant(kind, [float("-inf")] * kind.count)
+        absent = ir.Constant(kind, [otherwise] * kind.count)
         at, size, mask = _masked(builder, args[0], args[1], kind)
         return _call(builder, "llvm.masked.load", kind, kind, [at, size, mask, absent])
 
     return vector(p, types.intp), lower
+
+
+@_intrinsic
+def load_some(typing: Any, p: Any, count: Any) -> Any:
+    """`count` elements, and -inf in the lanes behind them."""
+    return _some(p, float("-inf"))
+
+
+@_intrinsic
+def load_or_zeros(typing: Any, p: Any, count: Any) -> Any:
+    """`count` elements, and zeros in the lanes behind them."""
+    return _some(p, 0.0)
 
 
 @_intrinsic
