@@ -87,11 +87,16 @@ PROMISES = {
 
 
 def promise(backend: str, operation: str, dtype: str) -> Bound:
-    """The bound for a backend or variant; half types compute in float32 and round once more."""
+    """The bound for a backend or variant."""
     family = PROMISES[backend.partition(":")[0]]
-    if dtype in family:
-        return family[dtype][operation]
-    fixed, per_gap, _ = family["float32"][operation]
+    return narrowed(family["float64" if dtype == "float64" else "float32"][operation], dtype)
+
+
+def narrowed(bound: Bound, dtype: str) -> Bound:
+    """The bound of the type computed in as one of this type: half types are rounded once more."""
+    if dtype in ("float32", "float64"):
+        return bound
+    fixed, per_gap, _ = bound
     share = 2.0 ** (FORMATS[dtype].fraction - FORMATS["float32"].fraction)
     return Bound(0.5 + fixed * share, per_gap * share)
 

@@ -1,6 +1,6 @@
 """Checks every backend and variant against the truth: accuracy, special values, sums, threads.
 
-Judges only what `_truth` promises. Prints a table; timing belongs to `bench`.
+Judges only what `_truth` and `_truth_losses` promise. Prints a table; timing belongs to `bench`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fastsoftmax as fs
+from fastsoftmax import _truth_losses
 from fastsoftmax._terminal import progress, significant, table
 from fastsoftmax._truth import (
     FORMATS,
     OPERATIONS,
     SUM_TOLERANCE,
+    Bound,
     Truth,
     as_dtype,
     available,
     deviation,
+    narrowed,
     promise,
     truth,
 )
@@ -37,6 +40,11 @@ OFFSETS = (0.0, 1000.0)
 ROWS_OF = 4096
 """Numbers in a case of few classes, so that a worst case has a chance to be met."""
 
+ROWS = ("cross_entropy", "label_gradient")
+ELEMENTS = ("sigmoid", "log_sigmoid", "binary_cross_entropy")
+LOSSES = ROWS + ELEMENTS
+"""What `_truth_losses` promises: of rows by a label, and of elements one by one."""
+
 THREADED = ((3, 100_000), (5000, 17), (2, 3, 40_000))
 """Shapes large enough to be shared out: long rows, many rows, and more than one batch axis."""
 
@@ -44,10 +52,11 @@ _COLUMNS = {"backend": "l", "check": "l", "dtype": "l", "worst": "r", "bound": "
 
 
 class Case(NamedTuple):
-    """Rows of logits with a name for messages."""
+    """Rows of logits with a name for messages, and what is computed of them."""
 
     x: Array
     name: str
+    operations: tuple[str, ...]
 
 
 class Seen(NamedTuple):
@@ -80,10 +89,13 @@ def cases(dtype: np.dtype[Any]) -> Iterator[Case]:
         for scale in SCALES:
             for offset in OFFSETS:
                 name = f"{classes} classes, scale {scale:g}, offset {offset:g}"
-                yield Case((scale * noise + offset).astype(dtype), name)
+                # Far from 0 all that concerns single elements is 0, 1 or the element.
+                operations = OPERATIONS + (ROWS if offset else LOSSES)
+                yield Case((scale * noise + offset).astype(dtype), name, operations)
         yield Case(
             _special(noise[0], -FORMATS[dtype.name].largest).astype(dtype),
             f"{classes} classes with NaN and infinities",
+            OPERATIONS,
         )
 
 
@@ -113,7 +125,7 @@ def run(names: Sequence[str]) -> int:
     print(
         "\nworst and bound in ULP (gap: how far a score lies below its row's maximum)\n"
         f"{CLASSES[0]} to {CLASSES[-1]:,} classes, scales {_listed(SCALES)}, "
-        f"offsets {_listed(OFFSETS)}, rows with NaN and infinities"
+        f"offsets {_listed(OFFSETS)}, rows with NaN and infinities but for losses"
     )
     for name, why in fs.info()["backends"].items():
         if why is not None:
@@ -130,10 +142,60 @@ def _listed(numbers: Sequence[float]) -> str:
     return "/".join(f"{number:g}" for number in numbers)
 
 
+def _labels(x: Array) -> Array:
+    """A label per row: its largest score's class in every other row, any class in the rest."""
+    labels: Array = x.argmax(-1)
+    rows = labels.reshape(-1)
+    rows[1::2] = 7 * np.arange(len(rows))[1::2] % x.shape[-1]
+    return labels
+
+
+def _targets(x: Array) -> Array:
+    """0 or 1 per element: what its score says, but for every third."""
+    third = np.arange(x.size).reshape(x.shape) % 3 == 0
+    targets: Array = (x > 0) ^ third
+    return targets
+
+
+def _losses(operation: str, x: Array, **options: Any) -> Array:
+    """One of LOSSES, or both losses' whole gradients ("gradients")."""
+    if operation in ("sigmoid", "log_sigmoid"):
+        return np.asarray(getattr(fs, operation)(x, **options))
+    options["reduction"] = "none"
+    if operation == "binary_cross_entropy":
+        return np.asarray(fs.binary_cross_entropy(x, _targets(x), **options))
+    labels = _labels(x)
+    if operation == "cross_entropy":
+        return np.asarray(fs.cross_entropy(x, labels, **options))
+    _, grad = fs.cross_entropy(x, labels, return_grad=True, **options)
+    if operation == "label_gradient":
+        return np.asarray(np.take_along_axis(grad, labels[..., None], -1)[..., 0])
+    _, beside = fs.binary_cross_entropy(x, _targets(x), return_grad=True, **options)
+    return np.stack([grad, beside])
+
+
+def _expected(operation: str, x: Array) -> Truth:
+    if operation in OPERATIONS:
+        return truth(operation, x)
+    if operation in ELEMENTS:
+        targets = _targets(x) if operation == "binary_cross_entropy" else None
+        return _truth_losses.of_elements(operation, x, targets)
+    return _truth_losses.by_label(operation, x, _labels(x))
+
+
+def _bound(name: str, operation: str, dtype: str) -> Bound:
+    if operation in OPERATIONS:
+        return promise(name, operation, dtype)
+    return narrowed(_truth_losses.promises(name)[operation], dtype)
+
+
 def _result(operation: str, x: Array, backend: str, threads: int | None = None) -> Array:
     # A caller who has made floating-point warnings errors must not meet any.
     with np.errstate(all="raise"):
-        result = getattr(fs, operation)(x, axis=-1, backend=backend, threads=threads)
+        if operation in OPERATIONS:
+            result = getattr(fs, operation)(x, axis=-1, backend=backend, threads=threads)
+        else:
+            result = _losses(operation, x, backend=backend, threads=threads)
     return np.asarray(result)
 
 
@@ -141,10 +203,10 @@ def _accuracy(names: Sequence[str]) -> Iterator[Finding]:
     worst: dict[tuple[str, str, str], Seen] = {}
     kinds = [as_dtype(name) for name in available()]
     with progress(len(kinds) * len(CLASSES) * (len(SCALES) * len(OFFSETS) + 1), "selftest") as step:
-        for x, case in chain.from_iterable(map(cases, kinds)):
+        for x, case, operations in chain.from_iterable(map(cases, kinds)):
             step(f"{x.dtype}, {case}")
-            for operation in OPERATIONS:
-                expected = truth(operation, x)
+            for operation in operations:
+                expected = _expected(operation, x)
                 for name in names:
                     for check, seen in _judged(operation, x, name, expected):
                         key = name, check, x.dtype.name
@@ -155,7 +217,7 @@ def _accuracy(names: Sequence[str]) -> Iterator[Finding]:
 
 
 def _judged(operation: str, x: Array, name: str, expected: Truth) -> Iterator[tuple[str, Seen]]:
-    bound = promise(name, operation, x.dtype.name)
+    bound = _bound(name, operation, x.dtype.name)
     try:
         got = _result(operation, x, name)
     except Exception as error:  # any: a broken backend is what is looked for
@@ -177,7 +239,7 @@ def _threads(name: str) -> Finding:
         noise = 10 * np.random.default_rng(20).standard_normal(shape)
         for dtype in (np.float32, np.float64):
             x = noise.astype(dtype)
-            for operation in OPERATIONS:
+            for operation in (*OPERATIONS, *LOSSES, "gradients"):
                 try:
                     alone, shared = (_result(operation, x, name, threads) for threads in (1, 2))
                     why = "" if alone.tobytes() == shared.tobytes() else "other bits"
