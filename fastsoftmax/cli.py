@@ -43,9 +43,10 @@ timed; a wrong one ends the run with exit code 1. Ctrl-C prints what is done so 
 """
 
 _TARGETS = """\
-Measure every regime that softmax is used in, in turns with the other libraries that are installed
-and with loops that only copy or only exponentiate; print which targets are reached: times the
-fastest peer, share of what the hardware allows. Takes minutes; --regime picks a part.
+Measure every regime that softmax and its losses are used in, in turns with the other libraries that
+are installed and with loops that only copy, only read or only exponentiate; print which targets are
+reached: times the fastest peer, share of what the hardware allows. Takes minutes; --regime picks a
+part.
 """
 
 _TARGETS_EPILOG = """\

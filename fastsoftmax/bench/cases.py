@@ -1,6 +1,7 @@
 """What is measured: the operations with the bytes they must move, cases, and a grid of them.
 
-An operation added to `OPERATIONS` is in every part of the benchmark. Nothing is timed here.
+An operation added to `OPERATIONS` is in every part of the benchmark, one added to `LOSSES` is there
+for regimes to ask for. Nothing is timed here.
 """
 
 from __future__ import annotations
@@ -12,22 +13,77 @@ from typing import NamedTuple
 
 from fastsoftmax._truth import as_dtype
 
+CLASS, ROW, CALL = "class", "row", "call"
+"""What there is a number for in a result."""
+
+LABELS, TARGETS = "labels", "targets"
+"""What some operations take beside the logits: a class per row, 0 or 1 per class."""
+
+
+class Result(NamedTuple):
+    """Something that a call gives: of which truth, and a number for each of what."""
+
+    quantity: str
+    per: str
+
 
 class Operation(NamedTuple):
-    """A public function along one axis; whether it gives a number per class or per row."""
+    """A public function, what it takes beside the logits, and what it gives."""
 
     name: str
-    per_class: bool
+    function: str
+    results: tuple[Result, ...]  # the array that a caller can provide is the last one's
+    given: str | None = None
+    along_axis: bool = True  # else every element stands for itself
+
+    @property
+    def per_class(self) -> bool:
+        """Whether the array that a caller can provide is as large as the logits."""
+        return self.results[-1].per == CLASS
+
+    @property
+    def with_gradient(self) -> bool:
+        """Whether it gives a loss and the gradient of that."""
+        return len(self.results) > 1
+
+
+def _simple(name: str, per: str) -> Operation:
+    return Operation(name, name, (Result(name, per),))
 
 
 OPERATIONS = {
     operation.name: operation
     for operation in (
-        Operation("softmax", per_class=True),
-        Operation("log_softmax", per_class=True),
-        Operation("logsumexp", per_class=False),
+        _simple("softmax", CLASS),
+        _simple("log_softmax", CLASS),
+        _simple("logsumexp", ROW),
     )
 }
+"""Softmax and its logarithms."""
+
+_CROSS_ENTROPY = Result("cross_entropy", CALL)
+_GRADIENT = Result("gradient", CLASS)
+_BINARY = Result("binary_cross_entropy", CALL)
+_BINARY_GRADIENT = Result("binary_gradient", CLASS)
+
+LOSSES = {
+    operation.name: operation
+    for operation in (
+        Operation("cross_entropy", "cross_entropy", (_CROSS_ENTROPY,), LABELS),
+        Operation("cross_entropy+grad", "cross_entropy", (_CROSS_ENTROPY, _GRADIENT), LABELS),
+        Operation(
+            "binary_cross_entropy+grad",
+            "binary_cross_entropy",
+            (_BINARY, _BINARY_GRADIENT),
+            TARGETS,
+            along_axis=False,
+        ),
+        _simple("sigmoid", CLASS)._replace(along_axis=False),
+    )
+}
+"""Mean losses, and the sigmoid of one."""
+
+KNOWN = OPERATIONS | LOSSES
 
 SPREAD = 4.0
 """Standard deviation of the logits: about that of a trained classifier."""
@@ -44,6 +100,7 @@ class Option(NamedTuple):
     spread: float = SPREAD
     hidden: bool = False  # every other class, at random, holds the lowest finite number
     crowded: bool = False  # another process keeps a processor busy
+    in_place: bool = False  # the gradient goes where the logits are
 
 
 PLAIN = Option("plain")
@@ -81,15 +138,34 @@ class Case(NamedTuple):
         return self.shape[:place] + self.shape[place + 1 :]
 
     @property
+    def result_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes of the results."""
+        shapes: dict[str, tuple[int, ...]] = {CLASS: self.shape, ROW: self.batch_shape, CALL: ()}
+        return tuple(shapes[result.per] for result in self.operation.results)
+
+    @property
     def result_shape(self) -> tuple[int, ...]:
-        """The shape of the result."""
-        return self.shape if self.operation.per_class else self.batch_shape
+        """The shape of the array that a caller can provide."""
+        return self.result_shapes[-1]
+
+    @property
+    def given_shape(self) -> tuple[int, ...]:
+        """The shape of what is given beside the logits."""
+        return self.batch_shape if self.operation.given == LABELS else self.shape
+
+    @property
+    def averaged(self) -> int:
+        """Losses that a mean is taken of."""
+        return self.batch if self.operation.along_axis else self.elements
 
     @property
     def bytes_moved(self) -> int:
-        """The least traffic: every logit read once, every result written once."""
+        """The least traffic: everything that is given read once, every result written once."""
+        size = as_dtype(self.dtype).itemsize
         read = self.elements * as_dtype(self.option.source or self.dtype).itemsize
-        return read + prod(self.result_shape) * as_dtype(self.dtype).itemsize
+        if self.operation.given is not None:
+            read += prod(self.given_shape) * (8 if self.operation.given == LABELS else size)
+        return read + sum(map(prod, self.result_shapes)) * size
 
     def with_option(self, option: Option) -> Case:
         """The same call with another option."""

@@ -7,18 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
 import fastsoftmax as fs
-from fastsoftmax import _registry
+from fastsoftmax import _registry, _truth_losses
 from fastsoftmax._arrays import kept_shape
 from fastsoftmax._truth import Bound, as_dtype, promise
 from fastsoftmax._typing import Array, Call
 from fastsoftmax.backends import _cpp
-from fastsoftmax.bench.cases import Case
-from fastsoftmax.bench.workload import Workload
+from fastsoftmax.bench.cases import CALL, OPERATIONS, Case
+from fastsoftmax.bench.workload import Workload, aligned
+
+Results: TypeAlias = Array | tuple[Array, ...]
+
+
+def arrays(returned: Any) -> Results:
+    """Arrays of one result, or of a tuple of them."""
+    if isinstance(returned, tuple):
+        return tuple(np.asarray(result) for result in returned)
+    return np.asarray(returned)
 
 
 class Trial(NamedTuple):
@@ -26,8 +35,8 @@ class Trial(NamedTuple):
 
     call: Callable[[], Any]
     """To be timed: everything that could be done beforehand has been."""
-    result: Callable[[Any], Array] = np.asarray
-    """From what the call returned to an array of the case's result: not timed."""
+    result: Callable[[Any], Results] = arrays
+    """From what the call returned to arrays of the case's results: not timed."""
 
 
 class Contestant(Protocol):
@@ -43,15 +52,22 @@ class Contestant(Protocol):
     def bind(self, work: Workload) -> Trial:
         """Get ready for the case on the arrays that its contestants share."""
 
-    def bound(self, case: Case) -> Bound:
-        """The error that its results may have."""
+    def bounds(self, case: Case) -> tuple[Bound, ...]:
+        """The errors that its results may have, one for each."""
+
+
+def _promises(backend: str, case: Case) -> tuple[Bound, ...]:
+    of = promise if case.operation.name in OPERATIONS else _truth_losses.promise_of
+    return tuple(of(backend, result.quantity, case.dtype) for result in case.operation.results)
 
 
 def _options(work: Workload) -> dict[str, Any]:
     """The keyword arguments that the case calls for, none of them at its default."""
     case = work.case
     found: dict[str, Any] = {}
-    if not case.option.allocated:
+    if case.operation.with_gradient:
+        found |= {"return_grad": True, "grad_out": work.out}
+    elif case.operation.results[-1].per != CALL and not case.option.allocated:
         found["out"] = work.out
     if case.option.source is not None:
         found["dtype"] = as_dtype(case.dtype)
@@ -66,12 +82,42 @@ def _options(work: Workload) -> dict[str, Any]:
 
 def _call(work: Workload, backend: str | None) -> Callable[[], Any]:
     """The call as a user writes it, at least the plainest: `partial` would take 0.1 us more."""
-    function, x, axis = getattr(fs, work.case.operation.name), work.x, work.case.axis
+    case, x = work.case, work.x
+    function, axis = getattr(fs, case.operation.function), case.axis
     options = _options(work)
-    if options.keys() == {"out"}:
-        out = work.out
-        return lambda: function(x, axis, out=out, backend=backend)
-    return partial(function, x, axis, backend=backend, **options)
+    if case.operation.name in OPERATIONS:
+        if options.keys() == {"out"}:
+            out = work.out
+            return lambda: function(x, axis, out=out, backend=backend)
+        return partial(function, x, axis, backend=backend, **options)
+    if case.operation.along_axis and axis != -1:
+        options["axis"] = axis
+    if case.option.in_place:
+        x = options["grad_out"] = _copied(x)
+    given = () if work.given is None else (work.given,)
+    return partial(function, x, *given, backend=backend, **options)
+
+
+def _copied(x: Array) -> Array:
+    """Logits of the call's own, to be replaced by its gradient.
+
+    Only the first call, whose result is checked, has the case's logits. The timed ones go on from
+    gradient to gradient: finite numbers around 1 / (rows x classes), in rows that are nearly flat,
+    as those of the rival are for that reason. To bring the logits back before each call, outside of
+    its time, would bring them into the caches.
+    """
+    copy = aligned(x.shape, x.dtype)
+    copy[...] = x
+    return copy
+
+
+def _refusal() -> str | None:
+    """Why a call that names no backend finds none."""
+    try:
+        _registry.resolve()
+    except _registry.BackendUnavailable as error:
+        return str(error).partition("\n")[0]
+    return None
 
 
 class Backend(NamedTuple):
@@ -87,9 +133,9 @@ class Backend(NamedTuple):
         """See `Contestant`."""
         return Trial(_call(work, self.name))
 
-    def bound(self, case: Case) -> Bound:
+    def bounds(self, case: Case) -> tuple[Bound, ...]:
         """See `Contestant`."""
-        return promise(self.name, case.operation.name, case.dtype)
+        return _promises(self.name, case)
 
 
 class Public(NamedTuple):
@@ -99,15 +145,15 @@ class Public(NamedTuple):
 
     def against(self, case: Case) -> str | None:
         """See `Contestant`."""
-        return None
+        return _refusal()
 
     def bind(self, work: Workload) -> Trial:
         """See `Contestant`."""
         return Trial(_call(work, None))
 
-    def bound(self, case: Case) -> Bound:
+    def bounds(self, case: Case) -> tuple[Bound, ...]:
         """See `Contestant`."""
-        return promise(_registry.resolve().name, case.operation.name, case.dtype)
+        return _promises(_registry.resolve().name, case)
 
 
 class Core(NamedTuple):
@@ -117,6 +163,8 @@ class Core(NamedTuple):
 
     def against(self, case: Case) -> str | None:
         """See `Contestant`."""
+        if case.operation.name not in OPERATIONS:
+            return f"is not called for {case.operation.name}"
         return _cpp.reason()
 
     def bind(self, work: Workload) -> Trial:
@@ -130,6 +178,6 @@ class Core(NamedTuple):
         run = _cpp.load(None).bare(case.operation.name, call)
         return Trial(run, lambda _: work.out)
 
-    def bound(self, case: Case) -> Bound:
+    def bounds(self, case: Case) -> tuple[Bound, ...]:
         """See `Contestant`."""
-        return promise("cpp", case.operation.name, case.dtype)
+        return _promises("cpp", case)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from fastsoftmax.bench.cases import OPERATIONS, PLAIN, Case, Option
+from fastsoftmax.bench.cases import KNOWN, OPERATIONS, PLAIN, Case, Option
 
 PUBLIC, CORE = "fastsoftmax", "core"
 """The contestants of this package, beside its backends by their own names."""
@@ -77,7 +77,7 @@ def _cases(
     threads: int = 1,
     axis: int = -1,
 ) -> list[Case]:
-    return [Case(OPERATIONS[operation], dtype, shape, threads, axis) for shape in shapes]
+    return [Case(KNOWN[operation], dtype, shape, threads, axis) for shape in shapes]
 
 
 CACHED = ((1, 1000), (32, 1000), (128, 1000), (1, 32000), (1, 128256))
@@ -89,6 +89,7 @@ AXES = (
     *_cases(((1000, 1024), (32000, 64), (64, 3136)), axis=0),
     *_cases(((2, 64, 56, 56), (32, 81, 8732)), axis=1),
 )
+TRAINED = ((128, 1000), (64, 32000), (32, 128256), (4096, 1000))
 SOFTMAX = (*_cases((*CACHED, *BEYOND, *LONG, *FEW)), *AXES)
 
 SMALL_TEMPERATURE = Option("temperature", temperature=0.5)
@@ -98,6 +99,8 @@ ALLOCATED = Option("no out", allocated=True)
 WIDE = Option("scale 100", spread=100.0)
 HIDDEN = Option("finfo.min", hidden=True)
 CROWDED = Option("busy neighbour", crowded=True)
+FLAT = Option("flat rows", spread=1e-6)
+IN_PLACE = Option("in place", in_place=True)
 
 
 def _in_l2(case: Case) -> bool:
@@ -164,6 +167,26 @@ def _logsumexp() -> list[Line]:
     return [
         Line(case, PUBLIC, (faster(FASTEST, 3.0), *_beyond_l2(0.8, case)))
         for case in _cases(MIXED, "logsumexp")
+    ]
+
+
+def _cross_entropy() -> list[Line]:
+    found = []
+    for case in _cases(TRAINED, "cross_entropy+grad"):
+        peer = 2.5 if _in_l2(case) else 3.0
+        found.append(Line(case, PUBLIC, (faster(FASTEST, peer), *_beyond_l2(0.75, case))))
+        # In place means to go on from gradient to gradient, whose rows are nearly flat.
+        separate = case.with_option(FLAT)
+        found.append(Line(case.with_option(IN_PLACE), PUBLIC, (within(separate, 1.0),)))
+    read = _cases(((1024, 1000), *TRAINED[1:]), "cross_entropy")
+    return [*found, *_lines(read, faster(LIMIT, 0.8))]
+
+
+def _sigmoids() -> list[Line]:
+    shapes = ((4096, 1000),)
+    return [
+        *_lines(_cases(shapes, "binary_cross_entropy+grad"), faster("torch", 2.0)),
+        *_lines(_cases(shapes, "sigmoid")),
     ]
 
 
@@ -246,6 +269,16 @@ REGIMES = {
         ),
         Regime("log-softmax", "log_softmax", tuple(_log_softmax())),
         Regime("logsumexp", "logsumexp", tuple(_logsumexp())),
+        Regime(
+            "cross-entropy",
+            "mean cross-entropy of labels, with its gradient and alone",
+            tuple(_cross_entropy()),
+        ),
+        Regime(
+            "sigmoid-bce",
+            "mean binary cross-entropy with its gradient, and the sigmoid",
+            tuple(_sigmoids()),
+        ),
         Regime("one-call", "one call on 10 floats", tuple(_one_call())),
         Regime(
             "no-out",

@@ -89,7 +89,7 @@ def admit(contestant: Contestant, work: Workload) -> tuple[Trial, Deviation]:
     """
     trial = contestant.bind(work)
     work.out.fill(np.nan)
-    worst = work.judge(trial.result(trial.call()), contestant.bound(work.case))
+    worst = work.judge(trial.result(trial.call()), *contestant.bounds(work.case))
     if not worst.ok:
         raise WrongResult(f"{contestant.name}, {work.case}: {worst}")
     return trial, worst

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fastsoftmax._terminal import duration, table
-from fastsoftmax.bench.cases import Case
+from fastsoftmax.bench.cases import PLAIN, Case
 from fastsoftmax.bench.peers import PEERS
 from fastsoftmax.bench.regimes import FASTEST, LIMIT, Line, Regime, Target
 from fastsoftmax.bench.targets import Entry, Group, Time
@@ -120,12 +120,20 @@ def _rival(target: Target, line: Line, group: Group) -> tuple[str, float | None]
         name = "fastest peer"
     elif isinstance(target.rival, Case):
         entry = Entry(line.contestant, target.rival)
-        name = "own single thread" if target.rival.threads != line.case.threads else "plain call"
-        name = "quiet median" if line.case.option.crowded else name
+        name = _own_name(target.rival, line.case)
     else:
         entry, name = Entry(target.rival, line.group), target.rival
     found = None if entry is None else group.times.get(entry)
     return name, None if found is None else found.median
+
+
+def _own_name(rival: Case, case: Case) -> str:
+    """What another case of the same contestant is to this one."""
+    if case.option.crowded:
+        return "quiet median"
+    if rival.threads != case.threads:
+        return "own single thread"
+    return "plain call" if rival.option == PLAIN else rival.option.name
 
 
 def text(regimes: Sequence[Regime], groups: Mapping[Case, Group], found: dict[str, Any]) -> str:

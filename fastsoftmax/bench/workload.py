@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from fastsoftmax import _truth_losses
 from fastsoftmax._truth import Bound, Deviation, Truth, as_dtype, deviation, truth
 from fastsoftmax._typing import Array, Mask
-from fastsoftmax.bench.cases import Case
+from fastsoftmax.bench.cases import LABELS, OPERATIONS, Case
 
 BLOCK = 1 << 18
 """Logits that are drawn, and whose truth is computed; a larger case repeats their rows."""
@@ -28,7 +29,10 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 
 class Workload:
-    """What the contestants of a case share: `x`, `where`, room for the result in `out`."""
+    """What the contestants of a case share: `x`, what is `given` beside it, `where`, and `out`.
+
+    `out` is room for the result or, where there are two, for the gradient.
+    """
 
     def __init__(self, case: Case) -> None:
         self.case = case
@@ -44,11 +48,15 @@ class Workload:
             block[~seen] = np.finfo(block.dtype).min
         self.x: Array = self._repeated(block)
         self.where: Mask | None = self._repeated(seen) if case.option.masked else None
-        self.expected = _truth(case, block, seen)
+        given = _given(case, rng, block)
+        self.given: Array | None = None if given is None else self._repeated(given)
+        self.expected = _truths(case, block, seen, given)
 
     def _repeated(self, block: Array) -> Array:
         """The whole batch in the case's layout, its rows those of the block again and again."""
         case = self.case
+        if block.ndim == 1:
+            return np.resize(block, case.batch_shape)
         whole = aligned(case.shape, block.dtype)
         last = np.moveaxis(whole, case.axis, -1)
         rows: Array = last.reshape(case.batch, case.classes)  # a view if the classes are last
@@ -58,26 +66,48 @@ class Workload:
             last[...] = rows.reshape(last.shape)
         return whole
 
-    def judge(self, result: Array, bound: Bound) -> Deviation:
-        """The worst number of a result of this case."""
+    def judge(self, results: Array | tuple[Array, ...], *bounds: Bound) -> Deviation:
+        """The worst number of the results of this case, by a bound for each of them."""
         case = self.case
-        if result.shape != case.result_shape or result.dtype != as_dtype(case.dtype):
-            raise ValueError(
-                f"{case}: the result is {result.dtype} of shape {result.shape}, "
-                f"not {case.dtype} of {case.result_shape}"
-            )
-        if case.operation.per_class:
-            result = np.moveaxis(result, case.axis, -1)
-        rows = (case.batch, case.classes) if case.operation.per_class else (case.batch,)
-        return check(result.reshape(rows), self.expected, bound)
+        found = results if isinstance(results, tuple) else (results,)
+        worst = []
+        for got, shape, expected, bound in zip(
+            found, case.result_shapes, self.expected, bounds, strict=True
+        ):
+            if got.shape != shape or got.dtype != as_dtype(case.dtype):
+                raise ValueError(
+                    f"{case}: the result is {got.dtype} of shape {got.shape}, "
+                    f"not {case.dtype} of {shape}"
+                )
+            by_rows = np.moveaxis(got, case.axis, -1) if shape == case.shape else got
+            worst.append(check(by_rows.reshape(-1, *expected.values.shape[1:]), expected, bound))
+        return max(worst, key=lambda one: one.share)
 
 
-def _truth(case: Case, block: Array, seen: Mask) -> Truth:
+def _given(case: Case, rng: np.random.Generator, block: Array) -> Array | None:
+    """What the operation takes beside these rows."""
+    if case.operation.given is None:
+        return None
+    if case.operation.given == LABELS:
+        return rng.integers(case.classes, size=len(block))
+    return (rng.random(block.shape) < 0.5).astype(as_dtype(case.dtype))
+
+
+def _truths(case: Case, block: Array, seen: Mask, given: Array | None) -> list[Truth]:
+    """Of each result; what is no mean is that of the block's rows."""
     dtype = as_dtype(case.dtype)
     scores = block.astype(dtype) / dtype.type(case.option.temperature)
     if case.option.masked:
         scores[~seen] = -np.inf
-    return truth(case.operation.name, scores)
+    if case.operation.name in OPERATIONS:
+        return [truth(case.operation.name, scores)]
+    if given is None:
+        return [_truth_losses.of_elements(case.operation.name, scores)]
+    copies = np.bincount(np.arange(case.batch) % len(block))
+    return [
+        _truth_losses.of_mean(quantity, scores, given, copies)
+        for quantity, _ in case.operation.results
+    ]
 
 
 def check(out: Array, expected: Truth, bound: Bound) -> Deviation:

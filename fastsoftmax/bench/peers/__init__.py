@@ -1,4 +1,4 @@
-"""Other libraries' softmax, to be measured beside this package's: a file for each library.
+"""Other libraries' softmax and losses, to be measured beside this package's: a file for each.
 
 Each library is imported in its file only, when it is first asked for, and none is required.
 `PEERS` is the list that the benchmarks go by. Left out: numexpr, whose exp without MKL is slower

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from fastsoftmax._truth import FORMATS, OPERATIONS, Bound
-from fastsoftmax.bench.cases import PLAIN, Case
+from fastsoftmax.bench.cases import LABELS, PLAIN, Case, Result
 from fastsoftmax.bench.contestants import Trial
 from fastsoftmax.bench.workload import Workload
 
@@ -24,6 +24,9 @@ it grows with them: float32 sums that take one term after another lose that much
 """
 
 LONG = 1_000_000
+
+ROUNDING = 64
+"""Units of the last place of 1 that a peer's probability near 1 may be wrong by."""
 
 
 class Peer:
@@ -72,18 +75,37 @@ class Peer:
             return f"does not take {case.dtype}"
         if case.option != PLAIN:
             return f"is not compared in: {case.option.name}"
-        if not self.any_axis and case.axis % len(case.shape) != len(case.shape) - 1:
+        is_last = case.axis % len(case.shape) == len(case.shape) - 1
+        if not self.any_axis and not is_last:
             return "takes the last axis only"
+        if case.operation.given == LABELS and not (is_last and len(case.shape) == 2):
+            return "is compared on a batch of rows with labels only"
         if self.max_threads is not None and case.threads > self.max_threads:
             return f"has its threads fixed at {self.max_threads} here"
         return self.missing()
 
-    def bound(self, case: Case) -> Bound:
+    def bounds(self, case: Case) -> tuple[Bound, ...]:
         """See `Contestant`."""
         relative = TOLERANCE[case.dtype] * max(1.0, case.classes / LONG)
-        # Logarithms near 0 are differences of larger numbers: every digit may be lost.
-        absolute = 0.0 if case.operation.name == "softmax" else relative
-        return Bound(relative * 2.0 ** FORMATS[case.dtype].fraction, 1.0, absolute)
+        digits = 2.0 ** FORMATS[case.dtype].fraction
+        return tuple(
+            Bound(relative * digits, 1.0, _absolute(case, result, relative, digits))
+            for result in case.operation.results
+        )
+
+
+def _absolute(case: Case, result: Result, relative: float, digits: float) -> float:
+    """What comes on top for differences of larger numbers, all of whose digits may be lost."""
+    if result.quantity == "softmax":
+        return 0.0
+    # Probabilities less their targets, before the mean divides them, and 1 less a probability. No
+    # more than the rounding of 1: else the many small ones beside them were not checked at all.
+    rounding = min(relative, ROUNDING / digits)
+    if result.quantity == "sigmoid":
+        return rounding
+    if result.quantity in ("gradient", "binary_gradient"):
+        return rounding / case.averaged
+    return relative  # logarithms near 0
 
 
 @cache

@@ -6,10 +6,14 @@ The number of threads can be set once in a process, before the first operation: 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
-from fastsoftmax.bench.contestants import Trial
+import numpy as np
+
+from fastsoftmax.bench.cases import KNOWN, OPERATIONS, Case
+from fastsoftmax.bench.contestants import Results, Trial
 from fastsoftmax.bench.peers._peer import Peer
 from fastsoftmax.bench.workload import Workload
 
@@ -25,11 +29,15 @@ def _tensorflow() -> Any:
 
 
 class TensorFlow(Peer):
-    """Raw operators along the last axis, which save half the overhead of tf.nn; else tf.nn."""
+    """Raw operators along the last axis, which save half the overhead of tf.nn; else tf.nn.
+
+    The cross-entropy of labels is one that gives the gradient as well, asked for or not.
+    """
 
     name = "TensorFlow"
     distribution = "tensorflow"
     modules = ("tensorflow",)
+    operations = tuple(KNOWN)
     dtypes = ("float32", "float64", "float16", "bfloat16")
     max_threads = 1
 
@@ -41,9 +49,52 @@ class TensorFlow(Peer):
         """See `Contestant`."""
         tensorflow, case = self.library(), work.case
         x = tensorflow.constant(work.x)
+        if case.operation.name not in OPERATIONS:
+            return Trial(_further(tensorflow, x, work), _array)
         if case.operation.name == "logsumexp":
             return Trial(partial(tensorflow.reduce_logsumexp, x, case.axis))
         if case.axis == -1:
             raw = {"softmax": "Softmax", "log_softmax": "LogSoftmax"}[case.operation.name]
             return Trial(partial(getattr(tensorflow.raw_ops, raw), logits=x))
         return Trial(partial(getattr(tensorflow.nn, case.operation.name), x, case.axis))
+
+
+def _array(returned: Any) -> Results:
+    if isinstance(returned, tuple):
+        return tuple(np.asarray(tensor.numpy()) for tensor in returned)
+    return np.asarray(returned.numpy())
+
+
+def _further(tensorflow: Any, x: Any, work: Workload) -> Callable[[], Any]:
+    if work.given is None:
+        return partial(tensorflow.raw_ops.Sigmoid, x=x)
+    given = tensorflow.constant(work.given)
+    if work.case.operation.function == "cross_entropy":
+        return _cross_entropy(tensorflow, x, given, work.case)
+    return partial(_binary_cross_entropy(), x, given)
+
+
+def _cross_entropy(tensorflow: Any, x: Any, labels: Any, case: Case) -> Callable[[], Any]:
+    raw = tensorflow.raw_ops
+    rows, factor = tensorflow.constant((0,)), tensorflow.constant(1 / case.batch, x.dtype)
+
+    def call() -> Any:
+        losses, grad = raw.SparseSoftmaxCrossEntropyWithLogits(features=x, labels=labels)
+        loss = raw.Mean(input=losses, axis=rows)
+        return (loss, raw.Mul(x=grad, y=factor)) if case.operation.with_gradient else loss
+
+    return call
+
+
+@cache
+def _binary_cross_entropy() -> Any:
+    tensorflow = _tensorflow()
+
+    def with_gradient(x: Any, targets: Any) -> Any:
+        with tensorflow.GradientTape() as tape:
+            tape.watch(x)
+            losses = tensorflow.nn.sigmoid_cross_entropy_with_logits(targets, x)
+            loss = tensorflow.reduce_mean(losses)
+        return loss, tape.gradient(loss, x)
+
+    return tensorflow.function(with_gradient)
