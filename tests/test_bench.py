@@ -11,7 +11,7 @@ from fastsoftmax import bench
 from fastsoftmax._truth import Bound
 from fastsoftmax.backends._numpy import NumpyBackend
 from fastsoftmax.bench import cases, runner, workload
-from fastsoftmax.bench.cases import OPERATIONS, Case
+from fastsoftmax.bench.cases import KNOWN, OPERATIONS, Case
 from fastsoftmax.bench.workload import Workload
 from fastsoftmax.cli import main
 
@@ -35,10 +35,15 @@ def test_grid_is_every_combination_smallest_first():
         ("log_softmax", "float64", 16 * 60),
         ("logsumexp", "float32", 4 * 60 + 4 * 6),
         ("softmax", "bfloat16", 4 * 60),
+        ("cross_entropy", "float32", 4 * 60 + 8 * 6 + 4),
+        ("cross_entropy+grad", "float32", 8 * 60 + 8 * 6 + 4),
+        ("cross_entropy+grad", "float64", 16 * 60 + 8 * 6 + 8),
+        ("binary_cross_entropy+grad", "float32", 12 * 60 + 4),
+        ("sigmoid", "float32", 8 * 60),
     ],
 )
 def test_bytes_are_one_read_and_one_write(operation, dtype, expected):
-    assert Case(OPERATIONS[operation], dtype, (6, 10)).bytes_moved == expected
+    assert Case(KNOWN[operation], dtype, (6, 10)).bytes_moved == expected
 
 
 def test_logits_repeat_the_rows_of_a_block(monkeypatch):
@@ -58,6 +63,21 @@ def test_a_wrong_row_beyond_the_first_block_is_found(monkeypatch):
     assert not worst.ok
     assert worst.place == (9, 3)
     assert worst.largest == worst.ulp
+
+
+def test_a_mean_over_repeated_rows_counts_each_as_often_as_it_is_there(monkeypatch):
+    monkeypatch.setattr(workload, "BLOCK", 40)
+    work = Workload(Case(KNOWN["cross_entropy+grad"], "float64", (10, 10)))
+    np.testing.assert_array_equal(work.given[4:], np.concatenate([work.given[:4], work.given[:2]]))
+    loss, grad = fs.cross_entropy(work.x, work.given, return_grad=True)
+    bounds = Bound(5, 1), Bound(5, 1)
+    assert work.judge((np.asarray(loss), grad), *bounds).ok
+    first = fs.cross_entropy(work.x[:4], work.given[:4])  # of the block alone
+    assert not work.judge((np.asarray(first), grad), *bounds).ok
+    grad[9, work.given[9]] *= 1 + 1e-13
+    worst = work.judge((np.asarray(loss), grad), *bounds)
+    assert not worst.ok
+    assert worst.place == (9, work.given[9])
 
 
 def test_everybody_gets_a_turn_in_every_round(monkeypatch):

@@ -197,7 +197,7 @@ def test_selftest_passes(backend, capsys):
     shown = capsys.readouterr().out
     assert code == 0, shown
     rows = [line.split() for line in shown.splitlines()]
-    for operation in OPERATIONS:
+    for operation in (*OPERATIONS, *selftest.LOSSES):
         for dtype in ("float32", "float64", "float16", "bfloat16"):
             assert any(row[:3] == [backend, operation, dtype] for row in rows)
     assert "none failed" in shown
@@ -215,8 +215,9 @@ def broken(monkeypatch, operation, damage):
     whole = getattr(NumpyBackend, operation)
 
     def partly(self, call, *more):
-        whole(self, call, *more)
+        result = whole(self, call, *more)
         damage(call)
+        return result
 
     monkeypatch.setattr(NumpyBackend, operation, partly)
 
@@ -274,6 +275,34 @@ def test_selftest_sees_bits_that_depend_on_the_threads(small, monkeypatch, capsy
         failed, details = failures(capsys)
     assert failed == {("2", "threads")}
     assert "logsumexp" in details[0]
+
+
+@pytest.mark.parametrize("operation", ["cross_entropy", "label_gradient"])
+def test_selftest_sees_a_small_error_of_a_loss(small, monkeypatch, capsys, operation):
+    def damage(call):
+        if call.logits.dtype != np.float64 or call.logits.shape[1] != 17:
+            return
+        if operation == "cross_entropy":
+            call.losses[2] *= 1 + 1e-9
+        elif call.grad is not None:
+            call.grad[2] *= 1 + 1e-9
+
+    broken(monkeypatch, "cross_entropy", damage)
+    failed, details = failures(capsys)
+    assert failed == {(operation, "float64")}
+    assert "17 classes" in details[0]
+
+
+def test_selftest_sees_gradients_that_depend_on_the_threads(small, monkeypatch, capsys):
+    def damage(call):
+        if call.threads == 2 and call.grad is not None:
+            call.grad[0, 0] += 1
+
+    broken(monkeypatch, "binary_cross_entropy", damage)
+    with fs.threads(1):
+        failed, details = failures(capsys)
+    assert failed == {("2", "threads")}
+    assert "gradients" in details[0]
 
 
 def test_selftest_survives_a_backend_that_raises(small, monkeypatch, capsys):

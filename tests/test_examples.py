@@ -141,6 +141,58 @@ def test_choosing_a_backend(printed):
     assert "'abacus' (the argument backend=): unknown" in shown
 
 
+def _rows(text):
+    """A table's numbers, by the name at the start of each line."""
+    named = re.findall(r"^ {2}(\w.{26}) +(\d.*)$", text, re.MULTILINE)
+    return {name.strip(): [float(x) for x in re.findall(r"[\d.]+", row)] for name, row in named}
+
+
+PLAIN = ("softmax, 3 or 8", "sigmoids, 3 or 8")
+WARNED = ("softmax with 'neither'", "sigmoids, none for neither")  # were shown other digits too
+
+
+def test_train_digits(printed):
+    scores, ten, single, taken, kept = printed("train_digits.py").split("\n\n")
+
+    rows = re.findall(r"softmax (\[.*?\]) -> cross-entropy (\S+), gradient (\[.*\])", scores)
+    assert len(rows) == 2
+    for probabilities, loss, gradient in rows:
+        p = np.array(json.loads(probabilities))
+        assert float(loss) == pytest.approx(-np.log(p[0]), abs=2e-3)
+        np.testing.assert_allclose(json.loads(gradient), p - [1, 0], atol=1e-3)
+
+    line = r"^ +(\d+) +([\d.]+) +([\d.]+)% +([\d.]+) +([\d.]+)%$"
+    table = np.array(re.findall(line, ten, re.MULTILINE), float)
+    assert table[:, 0].tolist() == [1, 2, 5, 10, 20, 30]
+    for loss, accuracy in (table[:, 1:3].T, table[:, 3:5].T):
+        assert (np.diff(loss) < 0).all()
+        assert loss[-1] < loss[0] / 20
+        assert accuracy[-1] > 95
+    assert "softmax sum to 1.00 at least, 1.00 at most" in ten
+    low, high = re.search(r"sigmoid sum to (\S+) at least, (\S+) at most", ten).groups()
+    assert float(low) < 0.9 < 1.1 < float(high)
+
+    said = {name: np.reshape(row, (3, -1)) for name, row in _rows(single).items()}
+    assert tuple(said) == PLAIN + WARNED
+    for name, (eight, four, _) in said.items():
+        assert eight.argmax() == 1
+        assert four[:2].max() > 0.9 if name in PLAIN else four[:2].max() < 0.1
+    np.testing.assert_allclose(said["softmax, 3 or 8"].sum(axis=1), 1, atol=0.011)
+    assert said["softmax with 'neither'"].argmax(axis=1).tolist() == [1, 2, 2]
+    assert said["sigmoids, none for neither"][1:].max() < 0.5
+
+    share, others_kept = _rows(taken), {name: row[-1] for name, row in _rows(kept).items()}
+    assert sum(share.pop("images")) == 1000
+    assert tuple(share) == tuple(others_kept) == PLAIN + WARNED
+    for plain, warned in zip(PLAIN, WARNED, strict=True):
+        own, others, unseen, noise = share[warned]
+        assert own > 80
+        assert others < 5 < 50 < share[plain][1]
+        assert unseen < share[plain][2] / 2
+        assert noise < share[plain][3] / 2
+        assert others_kept[warned] < 10 < 50 < others_kept[plain]
+
+
 def test_every_script_is_tested():
     assert EXAMPLES
     assert [name for name in EXAMPLES if f"test_{name[:-3]}" not in globals()] == []

@@ -16,6 +16,9 @@ import numpy as np
 import pytest
 
 import fastsoftmax as fs
+from fastsoftmax import _registry
+from fastsoftmax._arrays import compute_dtype
+from fastsoftmax._typing import IGNORED, BackwardCall, BinaryCall, LossCall
 
 PAGE = mmap.PAGESIZE
 PROT_NONE = 0
@@ -93,6 +96,120 @@ def test_nothing_beyond_the_arrays_is_touched(backend):
     survives(backend, "sweep")
 
 
+def loss_calls(x, axis, grad, each, labels, weights):
+    """Calls of losses and gradients in normal form, by the operation's name.
+
+    `each` is a mask, targets and a result, as large as x; `labels` come with room for losses.
+    """
+    mask, targets, elements = each
+    labels, losses = labels
+    of_class, of_element = weights
+    every = x, axis, mask, labels, None, of_class, 0.1, losses, grad, 0.5, 1
+    by_label = LossCall(*every)._replace(where=None, weight=None, smoothing=0.0)
+    yield "cross_entropy", by_label
+    yield "cross_entropy", by_label._replace(grad=None)
+    yield "cross_entropy", by_label._replace(where=mask, weight=of_class)
+    yield "cross_entropy", LossCall(*every)
+    yield "cross_entropy", LossCall(*every)._replace(labels=None, probabilities=targets)
+    yield "nll_loss", by_label._replace(weight=of_class, grad=None)
+    binary = BinaryCall(x, targets, of_element, of_element, elements, grad, 0.5, 1)
+    yield "binary_cross_entropy", binary
+    yield "binary_cross_entropy", binary._replace(weight=None, pos_weight=None, losses=None)
+    for name in ("softmax_backward", "log_softmax_backward"):
+        yield name, BackwardCall(x, targets, grad, (axis,), 1)
+
+
+def losses(backend):
+    """Losses and gradients of such shapes, and of rows too long to be kept between readings."""
+    table, rng = _registry.resolve(backend), np.random.default_rng()
+    kinds = (np.float32, np.float64, np.float16, ml_dtypes.bfloat16)
+    long = [((3, 140_000), 1), ((140_000, 3), 0)]
+    for fences, sizes in (([Fenced(6) for _ in range(9)], shapes()), (None, long)):
+        fences = fences or [Fenced(850) for _ in range(9)]
+        for (shape, axis), dtype, at_end in product(sizes, kinds, (False, True)):
+            computed, classes = compute_dtype(np.dtype(dtype)), shape[axis]
+            rows = tuple(1 if i == axis else n for i, n in enumerate(shape))
+            arrays = [
+                fence.array(size, kind, at_end=at_end)
+                for fence, (size, kind) in zip(
+                    fences,
+                    [
+                        *((shape, dtype), (shape, dtype)),
+                        *((shape, np.bool_), (shape, dtype), (shape, dtype)),
+                        *((rows, np.int64), (rows, computed)),
+                        *(((classes,), computed), (shape, computed)),
+                    ],
+                    strict=True,
+                )
+            ]
+            x, grad, mask, targets, _, labels, _, of_class, of_element = arrays
+            x[...], targets[...] = rng.normal(0, 3, shape), rng.random(shape)
+            mask[...], of_element[...] = rng.random(shape) < 0.7, rng.random(shape)
+            labels[...], of_class[...] = rng.integers(IGNORED, classes, rows), rng.random(classes)
+            plain = [a.copy() for a in arrays]
+            calls = (
+                loss_calls(x, axis, grad, a, b, c)
+                for x, grad, *rest in (arrays, plain)
+                for a, b, c in [(rest[:3], rest[3:5], rest[5:])]
+            )
+            for (name, fenced), (_, wanted) in zip(*calls, strict=True):
+                given = [a for a in fenced if isinstance(a, np.ndarray)]
+                ours = getattr(table, name)(fenced), *map(np.ndarray.tobytes, given)
+                given = [a for a in wanted if isinstance(a, np.ndarray)]
+                theirs = getattr(table, name)(wanted), *map(np.ndarray.tobytes, given)
+                if backend != "numpy":
+                    assert ours == theirs, (name, dtype, shape, axis)
+            if axis == 1:  # a shortcut reads a caller's own labels
+                given = labels[:, 0] if shape[0] > 1 else labels.ravel()
+                options = {"ignore_index": IGNORED, "return_grad": True, "backend": backend}
+                fs.cross_entropy(x, given, grad_out=grad, **options)
+                fs.cross_entropy(x, given, grad_out=x, **options)
+
+
+def test_losses_touch_nothing_beyond_the_arrays(backend):
+    survives(backend, "losses")
+
+
+def disturbed_labels(backend):
+    """Labels that another thread keeps changing, to some that lie far beyond all memory."""
+    rng, done, changes = np.random.default_rng(), threading.Event(), 0
+    fences = Fenced(64), Fenced(64)
+    x, grad = (fence.array((200, 257), np.float32, at_end=True) for fence in fences)
+    x[...] = rng.normal(size=x.shape)
+    labels, weight = np.zeros(200, np.int64), np.ones(257)
+
+    def disturb():
+        nonlocal changes
+        while not done.is_set():
+            place = rng.integers(200)
+            for label in (rng.choice([257, -1, 10**12, -(10**12), 2**62]), 5):
+                labels[place] = label
+                done.wait(1e-5)
+            changes += 1
+
+    other = threading.Thread(target=disturb)
+    other.start()
+    calls = refused = 0
+    while calls < 300 or (calls < 3000 and min(refused, calls - refused, changes) < 50):
+        for options in ({}, {"weight": weight}, {"label_smoothing": 0.1}):
+            calls += 1
+            options |= {"return_grad": True, "grad_out": grad, "backend": backend}
+            try:
+                fs.cross_entropy(x, labels, **options)
+            except IndexError:
+                refused += 1
+            else:
+                assert np.isfinite(grad).all()
+    done.set()
+    other.join()
+    assert changes
+    assert 0 < refused < calls
+
+
+def test_labels_changed_by_another_thread_do_no_harm(backend):
+    survives(backend, "disturbed_labels")
+
+
 def disturbed(backend):
     """Inputs that another thread keeps changing, all of them between fences."""
     fences = [Fenced(64) for _ in range(3)]
@@ -138,13 +255,26 @@ def past_the_caches(backend):
     rng = np.random.default_rng()
     kinds = (np.float32, np.float16, ml_dtypes.bfloat16)
     shapes = (((7, 1_000_003), 1), ((1_000_003, 7), 1), ((70, 100_003), 0))
+
+    def gradient(x, axis, *, out=None, backend):
+        labels = np.zeros(x.shape[1 - axis], int)
+        options = {"return_grad": True, "grad_out": out, "backend": backend}
+        return fs.cross_entropy(x, labels, axis=axis, **options)[1]
+
+    def binary_gradient(x, axis, *, out=None, backend):
+        options = {"return_grad": True, "grad_out": out, "backend": backend}
+        return fs.binary_cross_entropy(x, x > 0, **options)[1]
+
+    def backward(x, axis, *, out=None, backend):
+        return fs.log_softmax_backward(x, x, axis, out=out, backend=backend)
+
     for kind, ((first, last), axis) in product(kinds, shapes):
         shape = (first * 4 // np.dtype(kind).itemsize, last)
         x = rng.normal(0, 3, shape).astype(kind)
         memory = np.empty(x.nbytes + 64, np.uint8)
-        for function in (fs.softmax, fs.log_softmax):
+        for function in (fs.softmax, fs.log_softmax, gradient, binary_gradient, backward):
             wanted = function(x, axis, backend=backend)
-            for offset in (1, 4, 6, 63):
+            for offset in (1, 4, 6, 63) if function in (fs.softmax, fs.log_softmax) else (1,):
                 out = memory[offset : offset + x.nbytes].view(kind).reshape(shape)
                 out[...] = np.nan
                 function(x, axis, out=out, backend=backend)
@@ -174,5 +304,5 @@ if __name__ == "__main__":
     if sys.argv[1] == "trespass":
         trespass()
     else:
-        programs = {"sweep": sweep, "disturbed": disturbed, "past_the_caches": past_the_caches}
-        programs[sys.argv[2]](sys.argv[1])
+        programs = (sweep, losses, disturbed, disturbed_labels, past_the_caches)
+        {program.__name__: program for program in programs}[sys.argv[2]](sys.argv[1])

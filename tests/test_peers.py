@@ -195,3 +195,87 @@ def test_agrees_with_tensorflow(operation, tensorflow, rng, axis):
     }[operation.name]
     close(operation(x, axis), peer(x, axis).numpy())
     np.testing.assert_array_equal(operation(tensorflow.constant(x), axis), operation(x, axis))
+
+
+# torch's losses -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=fs.backends())
+def losses_of(request, torch):
+    """Our loss with its gradient beside torch's, both in float64."""
+
+    def compare(name, x, labels, *, axis=-1, **options):
+        ours = {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in options.items()}
+        names = {"binary_cross_entropy": "binary_cross_entropy_with_logits"}
+        theirs = getattr(torch.nn.functional, names.get(name, name))
+        given = torch.from_numpy(x).requires_grad_()
+        target = torch.from_numpy(labels)
+        moved = given if name == "binary_cross_entropy" else given.movedim(axis, 1)
+        wanted = theirs(moved, target, **options)
+        wanted.sum().backward()
+        if name != "binary_cross_entropy":
+            ours["axis"] = axis
+            labels = np.moveaxis(labels, 1, axis) if labels.ndim == x.ndim else labels
+        loss, grad = getattr(fs, name)(x, labels, return_grad=True, backend=request.param, **ours)
+        close(loss, wanted.detach().numpy(), "float64")
+        close(grad, given.grad.numpy(), "float64")
+
+    return compare
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("labels", ["indices", "ignored", "probabilities"])
+@pytest.mark.parametrize("axis", [1, 2])
+def test_torch_has_the_same_cross_entropy(
+    losses_of, torch, rng, reduction, weighted, smoothing, labels, axis
+):
+    x = rng.normal(0, 3, (6, 5, 7))
+    classes = x.shape[axis]
+    rows = np.moveaxis(x, axis, 1).shape
+    if labels == "probabilities":
+        target = np.moveaxis(rng.dirichlet(np.ones(classes), (rows[0], rows[2])), -1, 1).copy()
+    else:
+        target = rng.integers(classes, size=(rows[0], rows[2]))
+        if labels == "ignored":
+            target[rng.random(target.shape) < 0.3] = -100
+    options = {"reduction": reduction, "label_smoothing": smoothing}
+    if weighted:
+        options["weight"] = torch.from_numpy(rng.random(classes))
+    losses_of("cross_entropy", x, target, axis=axis, **options)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_torch_has_the_same_binary_cross_entropy(losses_of, torch, rng, reduction, weighted):
+    x, targets = rng.normal(0, 3, (6, 5)), rng.random((6, 5))
+    options = {"reduction": reduction}
+    if weighted:
+        options["weight"] = torch.from_numpy(rng.random((6, 1)))
+        options["pos_weight"] = torch.from_numpy(rng.random(5))
+    losses_of("binary_cross_entropy", x, targets, **options)
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_torch_has_the_same_backward(torch, rng, name, axis):
+    x, dy = rng.normal(0, 3, (6, 5, 7)), rng.normal(size=(6, 5, 7))
+    given = torch.from_numpy(x).requires_grad_()
+    getattr(torch, name)(given, axis).backward(torch.from_numpy(dy))
+    got = getattr(fs, f"{name}_backward")(dy, getattr(fs, name)(x, axis), axis)
+    close(got, given.grad.numpy(), "float64")
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_torch_has_the_same_nll_loss(torch, rng, reduction):
+    y, labels = fs.log_softmax(rng.normal(0, 3, (6, 5))), rng.integers(5, size=6)
+    labels[2] = -100
+    weight = rng.random(5)
+    wanted = torch.nn.functional.nll_loss(
+        torch.from_numpy(y),
+        torch.from_numpy(labels),
+        weight=torch.from_numpy(weight),
+        reduction=reduction,
+    )
+    close(fs.nll_loss(y, labels, weight=weight, reduction=reduction), wanted.numpy(), "float64")

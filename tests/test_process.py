@@ -27,12 +27,30 @@ FLOATING_POINT = """
             libm.fesetenv(state)
         return state[7] & ~0x3F  # without the sticky flags
 
+    def cross_entropy(x, axis, backend, smoothing=0.0):
+        options = {"label_smoothing": smoothing, "return_grad": True, "backend": backend}
+        labels = 7 * np.arange(len(x)) % x.shape[-1]
+        losses, grad = fs.cross_entropy(x, labels, axis=axis, reduction="none", **options)
+        return np.append(losses, grad)
+
+    def smoothed(x, axis, backend):
+        return cross_entropy(x, axis, backend, 0.1)
+
+    def columns(x, axis, backend):
+        labels = 7 * np.arange(x.shape[1]) % len(x)
+        return fs.cross_entropy(x, labels, axis=0, reduction="none", backend=backend)
+
+    def binary(x, axis, backend):
+        options = {"reduction": "none", "return_grad": True, "backend": backend}
+        return np.append(*fs.binary_cross_entropy(x, x > 3, **options))
+
     FTZ_DAZ = 0x8040
+    LOSSES = cross_entropy, smoothed, columns, binary
     backend = sys.argv[1]
     rng = np.random.default_rng()
     calls = [
         (function, rng.normal(0, 20, shape).astype(dtype))
-        for function in (fs.softmax, fs.log_softmax, fs.logsumexp)
+        for function in (fs.softmax, fs.log_softmax, fs.logsumexp, *LOSSES)
         for shape in ((1, 10), (3, 1000), (2000, 10), (5, 100_000))
         for dtype in (np.float32, np.float64, np.float16)
     ]
@@ -52,6 +70,8 @@ FLOATING_POINT = """
                 rtol, atol = tolerance[x.dtype.name], 2 * float(spacing)
                 if function is fs.logsumexp:  # near 0 the maximum's digits have cancelled
                     atol = atol + rtol * np.abs(np.float64(x)).max(-1)
+                if function is smoothed:  # a gradient is the difference of numbers up to 1
+                    atol = atol + rtol
                 assert np.allclose(one, other, rtol=rtol, atol=atol), what
     """
 
@@ -181,8 +201,11 @@ def test_traps_are_not_sprung(run_python, backend):
     x[0] = np.nan
     results()
     mxcsr(0x1F80 & ~0x0E80)  # invalid, division by zero, overflow, underflow
-    for function in (fs.softmax, fs.log_softmax, fs.logsumexp):
+    for function in (fs.softmax, fs.log_softmax, fs.logsumexp, cross_entropy, smoothed, columns):
         function(x, axis=-1, backend=backend)
+    fs.binary_cross_entropy(x, x, return_grad=True, backend=backend)
+    for function in (fs.softmax_backward, fs.log_softmax_backward):
+        function(x, x, backend=backend)
     mxcsr(0x1F80)
     """
     run_python(FLOATING_POINT + code, backend)

@@ -15,7 +15,7 @@ from fastsoftmax._truth import available
 from fastsoftmax.backends import _cpp
 from fastsoftmax.backends._numpy import NumpyBackend
 from fastsoftmax.bench import limits, regimes, runner, targets, verdicts
-from fastsoftmax.bench.cases import OPERATIONS, Case
+from fastsoftmax.bench.cases import KNOWN, LOSSES, OPERATIONS, Case
 from fastsoftmax.bench.contestants import Backend, Core, Public, Trial
 from fastsoftmax.bench.limits import Limit
 from fastsoftmax.bench.peers import PEERS, Peer
@@ -26,6 +26,7 @@ from fastsoftmax.cli import main
 
 ROOT = Path(__file__).parents[1]
 SMALL = Case(OPERATIONS["softmax"], "float32", (6, 10))
+LABELLED = SMALL._replace(operation=LOSSES["cross_entropy"])
 OPTIONS = [
     regimes.MASK,
     regimes.SMALL_TEMPERATURE,
@@ -93,6 +94,26 @@ def test_targets_depend_on_the_size(regime, shape, targets):
     assert {(t.rival, t.factor) for line in found for t in line.targets} == targets
 
 
+def test_what_is_asked_of_a_cross_entropy():
+    asked = {}
+    for line in REGIMES["cross-entropy"].lines:
+        assert line.contestant == PUBLIC
+        kind = line.case.operation.name, line.case.option.name
+        found = {(target.rival, target.factor, target.within) for target in line.targets}
+        asked.setdefault(kind, {})[line.case.shape] = found
+    beyond = {(FASTEST, 3.0, None), (LIMIT, 0.75, None)}
+    shapes = ((64, 32000), (32, 128256), (4096, 1000))
+    assert asked.pop(("cross_entropy+grad", "plain")) == {
+        (128, 1000): {(FASTEST, 2.5, None)},
+        **dict.fromkeys(shapes, beyond),
+    }
+    for shape, ((rival, _, most),) in asked.pop(("cross_entropy+grad", "in place")).items():
+        assert rival == Case(LOSSES["cross_entropy+grad"], "float32", shape, option=regimes.FLAT)
+        assert most == 1.0
+    read = frozenset({(LIMIT, 0.8, None)})
+    assert asked == {("cross_entropy", "plain"): dict.fromkeys(((1024, 1000), *shapes), read)}
+
+
 # Workloads ----------------------------------------------------------------------------------------
 
 
@@ -107,6 +128,63 @@ def test_any_axis_is_judged_by_its_rows(name, axis, core):
         result = trial.result(trial.call())
         assert result.shape == case.result_shape
         np.testing.assert_allclose(result, getattr(fs, name)(work.x, axis), rtol=1e-5)
+
+
+def offered():
+    """Every loss with every backend that has it."""
+    for operation in LOSSES.values():
+        for backend in fs.backends():
+            yield pytest.param(operation, backend, id=f"{operation.name}-{backend}")
+
+
+@pytest.mark.parametrize("axis", [0, -1])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("operation", "backend"), list(offered()))
+def test_losses_are_judged_by_what_their_backend_promises(operation, backend, dtype, axis):
+    case = Case(operation, dtype, (70, 50), axis=axis)
+    work = Workload(case)
+    for contestant in (Public(), Backend(backend)):
+        assert contestant.against(case) is None
+        trial, worst = runner.admit(contestant, work)
+        assert worst.ok
+        results = _as_tuple(trial.result(trial.call()))
+        assert tuple(result.shape for result in results) == case.result_shapes
+        if case.result_shape:
+            assert np.shares_memory(results[-1], work.out)
+        for result, bound in zip(results, contestant.bounds(case), strict=True):
+            assert 1 < bound.fixed < 10, result
+        # The mean's digits count, the gradient's, and at which class 1 is taken off.
+        for place, wrong in enumerate(results):
+            others = list(results)
+            others[place] = wrong * wrong.dtype.type(1 + 1e-4)
+            assert not work.judge(tuple(others), *contestant.bounds(case)).ok
+
+
+def test_a_gradient_for_other_labels_is_wrong():
+    work = Workload(Case(LOSSES["cross_entropy+grad"], "float32", (70, 50)))
+    labels = work.given.copy()
+    labels[40] += 1 if labels[40] < 49 else -1
+    loss, _ = fs.cross_entropy(work.x, work.given, return_grad=True)
+    _, grad = fs.cross_entropy(work.x, labels, return_grad=True)
+    worst = work.judge((np.asarray(loss), grad), *Public().bounds(work.case))
+    assert not worst.ok
+    assert worst.place[0] == 40
+
+
+@pytest.mark.parametrize("name", ["cross_entropy+grad", "binary_cross_entropy+grad"])
+def test_in_place_goes_on_from_gradient_to_gradient(name):
+    case = Case(LOSSES[name], "float32", (30, 100), option=regimes.IN_PLACE)
+    work = Workload(case)
+    kept = work.x.copy()
+    trial, worst = runner.admit(Public(), work)
+    assert worst.ok
+    for _ in range(20):
+        _, grad = trial.call()
+    assert grad is trial.call.args[0] is trial.call.keywords["grad_out"]
+    assert grad.ctypes.data % ALIGNMENT == 0
+    assert (np.isfinite(grad) & (np.abs(grad) <= 1 / case.averaged) & (grad != 0)).all()
+    np.testing.assert_array_equal(work.x, kept)
+    assert np.isnan(work.out).all()  # not touched
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
@@ -147,7 +225,7 @@ def test_arrays_begin_on_a_cache_line(dtype):
 
 def test_a_result_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"the result is float32 of shape \(10, 6\)"):
-        Workload(SMALL).judge(np.zeros((10, 6), np.float32), Public().bound(SMALL))
+        Workload(SMALL).judge(np.zeros((10, 6), np.float32), *Public().bounds(SMALL))
 
 
 # Limits -------------------------------------------------------------------------------------------
@@ -206,11 +284,14 @@ def test_probes_refuse_arrays_that_do_not_fit(core):
         ("softmax", (30, 1000), {"copy", "NT copy", "exp"}),
         ("log_softmax", (10,), {"copy", "NT copy", "exp", "call"}),
         ("logsumexp", (30, 1000), {"read", "exp"}),
+        ("cross_entropy", (30, 1000), {"read", "exp"}),
+        ("cross_entropy+grad", (30, 1000), {"copy", "NT copy", "exp"}),
+        ("binary_cross_entropy+grad", (30, 1000), {"copy", "NT copy", "exp"}),
     ],
 )
 def test_probes_of_a_case(name, shape, expected, threads, core, monkeypatch):
     monkeypatch.setattr(limits, "LONGER", 2)
-    work = Workload(Case(OPERATIONS[name], "float32", shape, threads))
+    work = Workload(Case(KNOWN[name], "float32", shape, threads))
     taken = {}
     for probe in limits.probes(work):
         begin = time.perf_counter()
@@ -218,7 +299,7 @@ def test_probes_of_a_case(name, shape, expected, threads, core, monkeypatch):
         taken[probe.name] = (time.perf_counter() - begin) / probe.share
     assert set(taken) == expected
     assert all(seconds > 0 for seconds in taken.values())
-    if name != "logsumexp":
+    if work.out.shape == work.x.shape:
         np.testing.assert_array_equal(work.out, work.x)
     assert limits.limit(taken).seconds <= max(taken.values())
 
@@ -239,13 +320,19 @@ def test_a_limit_is_the_longest_of_what_must_be_done(taken, expected):
 # Peers --------------------------------------------------------------------------------------------
 
 
+def _as_tuple(results, copied=False):
+    found = results if isinstance(results, tuple) else (results,)
+    return tuple(result.copy() if copied else result for result in found)
+
+
 def offers():
     """Every peer in everything that it says it has."""
     for peer in PEERS.values():
         for name in peer.operations:
             for dtype in set(available()) & set(peer.dtypes):
-                for axis in (0, 1, -1) if peer.any_axis else (-1,):
-                    case = Case(OPERATIONS[name], dtype, (9, 4, 40), axis=axis)
+                plain = Case(KNOWN[name], dtype, (9, 4, 40) if name in OPERATIONS else (36, 40))
+                for axis in (0, 1, -1) if peer.any_axis and name in OPERATIONS else (-1,):
+                    case = plain._replace(axis=axis)
                     yield pytest.param(peer, case, id=f"{peer.name}: {case}")
 
 
@@ -257,8 +344,9 @@ def test_peers_compute_what_they_are_compared_in(peer, case):
     work = Workload(case)
     trial, worst = runner.admit(peer, work)
     assert worst.ok
-    first = trial.result(trial.call()).copy()
-    np.testing.assert_array_equal(trial.result(trial.call()), first)
+    first = _as_tuple(trial.result(trial.call()), copied=True)
+    for again, before in zip(_as_tuple(trial.result(trial.call())), first, strict=True):
+        np.testing.assert_array_equal(again, before)
 
 
 class Fake(Peer):
@@ -293,6 +381,14 @@ class Fake(Peer):
         ({}, SMALL.with_option(regimes.MASK), "is not compared in: where"),
         ({"any_axis": False}, SMALL._replace(axis=0), "takes the last axis only"),
         ({"any_axis": False}, SMALL._replace(axis=1), None),
+        ({}, LABELLED, "has no cross_entropy"),
+        ({"operations": KNOWN}, LABELLED, None),
+        (
+            {"operations": KNOWN},
+            Case(LOSSES["cross_entropy"], "float32", (6, 10), axis=0),
+            "labels",
+        ),
+        ({"operations": KNOWN}, Case(LOSSES["cross_entropy"], "float32", (2, 3, 10)), "labels"),
         ({"max_threads": 1}, SMALL._replace(threads=2), "fixed at 1"),
         ({"modules": ("no_such_library",)}, SMALL, "not installed"),
         ({"modules": ("numpy", "no_such_library")}, SMALL, "needs no_such_library"),
@@ -313,11 +409,25 @@ def test_a_library_that_does_not_load_is_missing():
 
 def test_the_bound_of_peers_catches_a_wrong_axis_but_not_poor_rounding():
     case = Case(OPERATIONS["softmax"], "float32", (40, 40))
-    work, bound = Workload(case), Fake("fake").bound(case)
+    work, (bound,) = Workload(case), Fake("fake").bounds(case)
     right = fs.softmax(work.x)
     assert work.judge(right * np.float32(1 + 1e-4), bound).ok
     assert not work.judge(fs.softmax(work.x, 0), bound).ok
     assert not work.judge(np.log(right), bound).ok
+
+
+def test_the_bound_of_peers_catches_wrong_gradients():
+    work = Workload(Case(LOSSES["cross_entropy+grad"], "float32", (40, 40)))
+    bounds = Fake("fake").bounds(work.case)
+    loss, grad = fs.cross_entropy(work.x, work.given, return_grad=True)
+    loss = np.asarray(loss)
+    p = fs.softmax(work.x)
+    p[np.arange(40), work.given] -= 1  # what digits there are left
+    assert work.judge((loss * np.float32(1 + 1e-4), p / 40), *bounds).ok
+    assert not work.judge((loss, p), *bounds).ok
+    assert not work.judge((loss * 40, grad), *bounds).ok
+    assert not work.judge((loss, fs.softmax(work.x) / 40), *bounds).ok
+    assert not work.judge((loss, grad * np.float32(1.01)), *bounds).ok
 
 
 # Measuring and judging ----------------------------------------------------------------------------
@@ -422,7 +532,7 @@ def group_of(times, limit=None):
         (
             within(SMALL.with_option(regimes.MASK), 1.5),
             "reached",
-            "plain call 1.25x (<= 1.50x)",
+            "where 1.25x (<= 1.50x)",
         ),
     ],
 )
@@ -432,6 +542,17 @@ def test_judging(target, status, said):
     verdict = verdicts.judge(Line(SMALL, PUBLIC, (target,)), group_of(times, Limit(0.75, "copy")))
     assert verdict.status == status
     assert [str(ruling) for ruling in verdict.rulings] == [said]
+
+
+def test_a_rival_with_an_option_goes_by_its_name():
+    flat, in_place = SMALL.with_option(regimes.FLAT), SMALL.with_option(regimes.IN_PLACE)
+    times = {PUBLIC: 1.0, Entry(PUBLIC, flat): 1.0, Entry(PUBLIC, in_place): 1.25}
+    line = Line(in_place, PUBLIC, (within(flat, 1.0), within(SMALL, 1.3)))
+    verdict = verdicts.judge(line, group_of(times))
+    assert [str(one) for one in verdict.rulings] == [
+        "flat rows 1.25x (<= 1.00x, best 0.62x)",
+        "plain call 1.25x (<= 1.30x)",
+    ]
 
 
 def test_one_miss_decides_a_line_and_none_asks_nothing():

@@ -235,7 +235,18 @@ def test_a_forked_pool_computes(backend, run_python):
 def test_concurrent_calls(backend, rng):
     shapes = [(300, 1000), (1, 200_000), (5000, 10), (7, 33)]
     inputs = [rng.normal(0, 5, shape).astype(np.float32) for shape in shapes]
-    functions = (fs.softmax, fs.log_softmax, fs.logsumexp)
+
+    def cross_entropy(x, **options):
+        labels = np.arange(len(x)) % x.shape[-1]
+        loss, grad = fs.cross_entropy(x, labels, return_grad=True, **options)
+        return np.append(grad, loss)
+
+    def binary_cross_entropy(x, axis, **options):
+        loss, grad = fs.binary_cross_entropy(x, x > 0, return_grad=True, **options)
+        return np.append(grad, loss)
+
+    losses = (cross_entropy, binary_cross_entropy)
+    functions = (fs.softmax, fs.log_softmax, fs.logsumexp, *losses)
     work = [(function, x) for function in functions for x in inputs]
     wanted = [function(x, axis=-1, backend=backend, threads=1).tobytes() for function, x in work]
     gate = threading.Barrier(8)
@@ -391,10 +402,11 @@ def test_the_interpreter_may_end_during_a_call(backend, run_python, threads):
 
 def test_a_call_that_is_over_holds_nothing(rng):
     """Helpers that were busy until its end find out later that they are not wanted."""
-    _numba = pytest.importorskip("fastsoftmax.backends._numba")
+    from fastsoftmax.backends import _numba, _numba_pieces
+
     if _numba.reason() is not None:
         pytest.skip(_numba.reason())
-    pool, free = _numba._pool(), threading.Event()
+    pool, free = _numba_pieces.pool(), threading.Event()
     for _ in range(pool._max_workers):
         pool.submit(free.wait, 60)
     try:
