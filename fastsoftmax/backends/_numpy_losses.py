@@ -98,7 +98,8 @@ def _rest(rows: Array, top: Array) -> Array:
     np.add(terms, terms * error, out=terms, where=terms > 0)  # not at -inf, where it is NaN
     largest = rows.argmax(1)[:, None]
     np.put_along_axis(terms, largest, 0.0, 1)
-    return np.reshape(sums(terms, (1,)).astype(np.float64), len(rows))
+    # Not by `sums`: under another rounding mode its parts of such small terms have no digits left.
+    return np.asarray(terms.sum(1, dtype=wider(terms.dtype)).astype(np.float64))
 
 
 def cross_entropy(call: LossCall) -> float:
