@@ -6,6 +6,7 @@ targets, reductions. No arithmetic on the logits.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import isfinite, nan
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -80,14 +81,25 @@ class Loss(Generic[C]):
         self.reduction = reduction
         self.grad = grad
 
-    def result(self, total: float) -> Any:
-        """The loss, given the sum of all, with its gradient if that was wanted."""
+    def by(self, compute: Callable[[C], float]) -> Any:
+        """The loss, with its gradient if that was wanted; `compute` returns the sum of all."""
+        total = compute(self.call) if self.call.logits.size else _of_nothing(self.call)
         if self.reduction.kind == "none":
             assert self.call.losses is not None
             loss = self.reduction.each(self.call.losses)
         else:
             loss = self.reduction.of_sum(total)
         return loss if self.grad is None else (loss, self.grad)
+
+
+def _of_nothing(call: LossCall | BinaryCall) -> float:
+    """The sum of the losses, which are filled, of no rows or of rows of no classes."""
+    if isinstance(call, BinaryCall):
+        return 0.0
+    call.losses.fill(0.0)
+    if call.labels is not None:
+        np.copyto(call.losses, nan, where=call.labels == INVALID)
+    return float(call.losses.sum())
 
 
 def _choice(name: str, value: Any, known: tuple[str, ...]) -> str:
@@ -139,6 +151,11 @@ def _gradient(
         return None, None
     grad = result_array(grad_out, shape, like.dtype, like, "grad_out")
     return grad, grad.view(np.ndarray)
+
+
+def _all_apart(grad: Array, *arrays: Array | None) -> list[Array | None]:
+    """The arrays that there are, apart from the gradient's memory."""
+    return [None if array is None else apart(array, grad) for array in arrays]
 
 
 def _indices_or_probabilities(
@@ -203,13 +220,10 @@ def cross_entropy_call(
     grad, plain = _gradient(grad_out, return_grad, x, x.shape)
     if grad_out is not None and plain is not None:
         x = apart_or_same(x, plain)
-        mask = None if mask is None else apart(mask, plain)
-        soft = None if soft is None else apart(soft, plain)
+        mask, soft = _all_apart(plain, mask, soft)
     call = LossCall(
         *(x, class_axis, mask, hard, soft, factors, smoothing, losses, plain, how.scale, threads)
     )
-    if not x.size:
-        _without_classes(call)
     return Loss(call, how, grad)
 
 
@@ -242,16 +256,7 @@ def nll_loss_call(
     call = LossCall(
         *(x, class_axis, None, hard, None, factors, 0.0, losses, None, how.scale, threads)
     )
-    if not x.size:
-        _without_classes(call)
     return Loss(call, how, None)
-
-
-def _without_classes(call: LossCall) -> None:
-    """The losses where there is nothing to compute: no rows, or rows of no classes."""
-    call.losses.fill(0.0)
-    if call.labels is not None:
-        np.copyto(call.losses, nan, where=call.labels == INVALID)
 
 
 def binary_cross_entropy_call(
@@ -290,8 +295,7 @@ def binary_cross_entropy_call(
     losses = np.empty(shape, x.dtype) if kind == "none" else None
     if grad_out is not None and plain is not None:
         x, aims = apart_or_same(x, plain), apart(aims, plain)
-        factors = None if factors is None else apart(factors, plain)
-        pos_factors = None if pos_factors is None else apart(pos_factors, plain)
+        factors, pos_factors = _all_apart(plain, factors, pos_factors)
     scale = how.scale if isfinite(how.scale) else 0.0  # not used: there are no elements
     return Loss(BinaryCall(x, aims, factors, pos_factors, losses, plain, scale, threads), how, grad)
 

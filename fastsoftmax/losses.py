@@ -6,13 +6,12 @@ from typing import Any
 
 from fastsoftmax import _registry, _threads
 from fastsoftmax._loss_arrays import (
-    Loss,
     binary_cross_entropy_call,
     cross_entropy_call,
     nll_loss_call,
 )
 from fastsoftmax._shortcut import shortcut_first
-from fastsoftmax._typing import Array, LossCall
+from fastsoftmax._typing import Array
 
 __all__ = ["binary_cross_entropy", "cross_entropy", "nll_loss"]
 
@@ -146,12 +145,7 @@ def cross_entropy(
         *(logits, labels, axis, weight, ignore_index, label_smoothing, reduction, where),
         *(return_grad, grad_out, check_labels, on_empty, _threads.resolve(threads)),
     )
-    return loss.result(chosen.cross_entropy(loss.call) if loss.call.logits.size else _sum(loss))
-
-
-def _sum(loss: Loss[LossCall]) -> float:
-    """Of the losses where a backend has nothing to compute."""
-    return float(loss.call.losses.sum())
+    return loss.by(chosen.cross_entropy)
 
 
 def nll_loss(
@@ -206,7 +200,7 @@ def nll_loss(
     chosen = _registry.resolve(backend)
     count = _threads.resolve(threads)
     loss = nll_loss_call(log_probs, labels, axis, weight, ignore_index, reduction, count)
-    return loss.result(chosen.nll_loss(loss.call) if loss.call.logits.size else _sum(loss))
+    return loss.by(chosen.nll_loss)
 
 
 def binary_cross_entropy(
@@ -280,5 +274,4 @@ def binary_cross_entropy(
     loss = binary_cross_entropy_call(
         logits, targets, weight, pos_weight, reduction, return_grad, grad_out, count
     )
-    total = chosen.binary_cross_entropy(loss.call) if loss.call.logits.size else 0.0
-    return loss.result(total)
+    return loss.by(chosen.binary_cross_entropy)

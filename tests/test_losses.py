@@ -462,6 +462,12 @@ def test_infinite_logits_of_binary_losses(backend):
     np.testing.assert_array_equal(grad, [0, 0, 1, -1])
 
 
+def test_a_sum_beyond_all_numbers_is_infinite(backend):
+    x = np.zeros(400_000)
+    x[::70_000] = 1e308
+    assert fs.binary_cross_entropy(x, np.zeros(x.size), reduction="sum", backend=backend) == np.inf
+
+
 # Types, memory ------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from fastsoftmax._at_labels import nll_loss
 from fastsoftmax._ordinary import Rows, shortcuts
 from fastsoftmax._typing import Array, BackwardCall, BinaryCall, Call, LossCall
 from fastsoftmax.backends._numba_pieces import (
@@ -281,7 +282,7 @@ class NumbaBackend:
 
     def nll_loss(self, call: LossCall) -> float:
         """See `fastsoftmax.nll_loss`."""
-        return self._losses.nll_loss(call)
+        return nll_loss(call)
 
     def binary_cross_entropy(self, call: BinaryCall) -> float:
         """See `fastsoftmax.binary_cross_entropy`."""

@@ -6,21 +6,12 @@ The arithmetic on logits is in `_numba_losses`, `_numba_elements` and `_numba_gr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from math import fsum, nan
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from fastsoftmax._typing import (
-    IGNORED,
-    INVALID,
-    Array,
-    BackwardCall,
-    BinaryCall,
-    Call,
-    LossCall,
-    Mask,
-)
+from fastsoftmax._at_labels import rounded_sum, settle_others, total_of
+from fastsoftmax._typing import Array, BackwardCall, BinaryCall, Call, LossCall, Mask
 from fastsoftmax.backends import _numba_elements as elements
 from fastsoftmax.backends import _numba_gradients as gradients
 from fastsoftmax.backends import _numba_losses as kernels
@@ -81,11 +72,7 @@ def cross_entropy(call: LossCall) -> float:
         _by_rows(call, _over_all_classes)
     elif not _directly(call, call.labels):
         _by_rows(call, _at_labels)
-    return _total(call)
-
-
-def _total(call: LossCall) -> float:
-    return float(call.losses.sum(dtype=np.float64))
+    return total_of(call)
 
 
 def _directly(call: LossCall, labels: Array) -> bool:
@@ -187,8 +174,7 @@ def _over_all_classes(call: LossCall, rows: _Rows) -> None:
     if rows.mask is not None:
         _settle_absent(rows, is_weightless, True)
     if labels is not None:
-        rows.losses[labels == IGNORED] = 0.0
-        rows.losses[labels == INVALID] = nan
+        settle_others(rows.losses, labels)
         if rows.grad.size:
             rows.grad[labels < 0] = 0.0
 
@@ -220,23 +206,6 @@ def _weights(call: LossCall, rows: _Rows) -> Array:
     if call.weight is not None:
         weights *= call.weight
     return weights
-
-
-def nll_loss(call: LossCall) -> float:
-    """The log-probabilities at the labels, negated and weighted: nothing worth compiling."""
-    assert call.labels is not None
-    at = np.maximum(call.labels, 0)
-    with np.errstate(all="ignore"):
-        # From 0, not negated: the loss of a certain class is 0, not -0.
-        losses = 0.0 - np.take_along_axis(call.logits, at, call.axis).astype(call.losses.dtype)
-        if call.weight is not None:
-            weight = call.weight[at]
-            losses[(weight == 0) & np.isinf(losses)] = 0.0
-            losses *= weight
-    np.copyto(call.losses, losses)
-    call.losses[call.labels == IGNORED] = 0.0
-    call.losses[call.labels == INVALID] = nan
-    return _total(call)
 
 
 # Elements -----------------------------------------------------------------------------------------
@@ -293,16 +262,7 @@ def binary_cross_entropy(call: BinaryCall) -> float:
                 _hand_over(result, part)
 
     rows.deal(work)
-    return _sum(totals)
-
-
-def _sum(totals: list[float]) -> float:
-    """The sum rounded once, in whatever order the pieces were finished."""
-    try:
-        return fsum(totals)
-    except (OverflowError, ValueError):  # too large, or of both infinities
-        with np.errstate(all="ignore"):
-            return float(np.sum(np.sort(totals)))
+    return rounded_sum(totals)
 
 
 # Gradients ----------------------------------------------------------------------------------------

@@ -6,20 +6,12 @@ made of, the sum of all terms but the largest, is taken by itself.
 
 from __future__ import annotations
 
-from math import fsum, nan
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastsoftmax._typing import (
-    IGNORED,
-    INVALID,
-    Array,
-    BackwardCall,
-    BinaryCall,
-    Call,
-    LossCall,
-)
+from fastsoftmax._at_labels import rounded_sum, settle_others, total_of
+from fastsoftmax._typing import Array, BackwardCall, BinaryCall, Call, LossCall
 from fastsoftmax.backends._numpy_blocks import steps, sums, wider
 
 CONFIDENT = 0.5
@@ -110,11 +102,7 @@ def cross_entropy(call: LossCall) -> float:
             _at_labels(part)
         else:
             _over_all_classes(part)
-    return _total(call)
-
-
-def _total(call: LossCall) -> float:
-    return float(call.losses.sum(dtype=np.float64))
+    return total_of(call)
 
 
 def _at_labels(call: LossCall) -> None:
@@ -187,8 +175,7 @@ def _times(weights: Any, values: Array) -> Array:
 def _settle(call: LossCall, losses: Array) -> None:
     np.copyto(call.losses, losses, casting="same_kind")
     if call.labels is not None:
-        np.copyto(call.losses, 0.0, where=call.labels == IGNORED)
-        np.copyto(call.losses, nan, where=call.labels == INVALID)
+        settle_others(call.losses, call.labels)
 
 
 def _finish(call: LossCall, grad: Array) -> None:
@@ -198,16 +185,6 @@ def _finish(call: LossCall, grad: Array) -> None:
     if call.labels is not None:
         np.copyto(grad, 0.0, where=call.labels < 0)
     np.copyto(call.grad, grad, casting="same_kind")
-
-
-def nll_loss(call: LossCall) -> float:
-    """The log-probabilities at the labels, negated and weighted."""
-    assert call.labels is not None
-    at = np.maximum(call.labels, 0)
-    # From 0, not negated: the loss of a certain class is 0, not -0.
-    losses = 0.0 - np.take_along_axis(call.logits, at, call.axis).astype(call.losses.dtype)
-    _settle(call, losses if call.weight is None else _times(call.weight[at], losses))
-    return _total(call)
 
 
 def _floats(array: Array, dtype: np.dtype[Any]) -> Array:
@@ -260,7 +237,7 @@ def binary_cross_entropy(call: BinaryCall) -> float:
             likely, unlikely = _sides(term)
             up, down = np.where(x < 0, unlikely, likely), np.where(x < 0, likely, unlikely)
             np.copyto(grad, (no * up - yes * down) * dtype.type(call.scale), casting="same_kind")
-    return fsum(totals)
+    return rounded_sum(totals)
 
 
 def _backward_steps(call: BackwardCall) -> list[tuple[Array, Array, Array]]:
