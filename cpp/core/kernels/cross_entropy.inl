@@ -144,17 +144,22 @@ inline T lowered_term(double e, int by) {  // in two steps: 2^-by may be no numb
     return static_cast<T>(e * __builtin_exp2(-(by / 2)) * __builtin_exp2(-(by - by / 2)));
 }
 
-// Makes a row's exponentials, `step` apart, fit for a factor that is very small or very large.
+// Makes a row's exponentials, `step` bytes apart, fit for a factor that is very small or very
+// large.
 template <class T>
 inline void fit_terms(T* e, int64_t count, int64_t step, const Factor<T>& factor) {
     constexpr double floor = Limits<T>::lowest + 1;
     const bool huge = is_huge(factor.by);
     if (!factor.lowered && !huge) return;
     const T least = static_cast<T>(__builtin_exp2(floor));
-    for (int64_t k = 0; k < count; ++k, e += step)
-        *e = huge && *e >= 0 && *e < least
-                 ? 0
-                 : lowered_term<T>(static_cast<double>(*e), factor.lowered);
+    char* at = reinterpret_cast<char*>(e);
+    for (int64_t k = 0; k < count; ++k, at += step) {
+        T term;
+        memcpy(&term, at, sizeof term);
+        const bool absent = huge && term >= 0 && term < least;
+        term = absent ? 0 : lowered_term<T>(static_cast<double>(term), factor.lowered);
+        memcpy(at, &term, sizeof term);
+    }
 }
 
 // A weight of 0 takes an infinite loss out, but not one that is NaN.
@@ -269,7 +274,7 @@ public:
         const Factor<T> factor = factor_of<T>(sides, x.job.scale * labelled.weight);
         if (e) {
             if (labelled.present) e[labelled.label] = static_cast<T>(0 - sides.others);
-            fit_terms(e, x.job.num_classes, 1, factor);
+            fit_terms(e, x.job.num_classes, sizeof(T), factor);
         } else {
             if (factor.lowered) s.lower(Scale<T>(1), factor.lowered);
             const T others = lowered_term<T>(static_cast<T>(0 - sides.others), factor.lowered);

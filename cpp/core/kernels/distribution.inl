@@ -49,7 +49,6 @@ public:
 // A block of a row: scores, shares, and which classes take part.
 template <class T>
 struct DistributionBlock {
-    static constexpr int L = Vec<T>::lanes;
     T shares[block];
     char present[block];
     bool masked;

@@ -107,7 +107,7 @@ struct LabelColumns {
             if (!is_tiny<T>(scale, sides.total().high) && !is_huge(Inverse<T>{high[i], low[i]}))
                 continue;
             const Factor<T> factor = factor_of<T>(sides, scale);
-            fit_terms(e.place(0, 0) + i, columns.classes, e.step / int64_t{sizeof(T)}, factor);
+            fit_terms(e.place(0, 0) + i, columns.classes, e.step, factor);
             high[i] = factor.by.hi;
             low[i] = factor.by.lo;
         }

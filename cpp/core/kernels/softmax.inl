@@ -243,9 +243,9 @@ constexpr int64_t deferrable = 2 * piece;  // classes
 // the shift of those that are to be computed again).
 template <class T>
 struct Probabilities {
-    static constexpr bool converts = true;   // whether scores and result may differ in type
-    // Asked at compile time: for a test that always holds GCC 12 copies a register more in every turn
-    // of the sweep.
+    static constexpr bool converts = true;  // whether scores and result may differ in type
+    // Asked at compile time: for a test that always holds GCC 12 copies a register more in every
+    // turn of the sweep.
     static constexpr bool declines = false;
     template <class In>
     Inverse<T> factor(Source<T, In>&, T*, const Shift<T>&, const Total& sum) const {
