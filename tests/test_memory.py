@@ -9,6 +9,7 @@ import mmap
 import subprocess
 import sys
 import threading
+import time
 from itertools import product
 
 import ml_dtypes
@@ -190,7 +191,10 @@ def disturbed_labels(backend):
     other = threading.Thread(target=disturb)
     other.start()
     calls = refused = 0
-    while calls < 300 or (calls < 3000 and min(refused, calls - refused, changes) < 50):
+    # Until both kinds were met, however the threads are scheduled; a minute is a fault.
+    last = time.monotonic() + 60
+    while calls < 300 or (min(refused, calls - refused, changes) < 50 and time.monotonic() < last):
+        done.wait(1e-5)  # the other thread's turn: calls that are refused at once would never end
         for options in ({}, {"weight": weight}, {"label_smoothing": 0.1}):
             calls += 1
             options |= {"return_grad": True, "grad_out": grad, "backend": backend}
