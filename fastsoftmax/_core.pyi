@@ -68,6 +68,7 @@ class Target:
     def log_softmax_backward(
         self, grad_output: Array, output: Array, out: Array, axes: tuple[int, ...], threads: int, /
     ) -> None: ...
+    def gather_rows(self, table: Array, ids: Array, out: Array, /) -> None: ...
     def binary_cross_entropy(
         self,
         logits: Array,

@@ -168,3 +168,10 @@ class Backend(Protocol):
 
     def binary_cross_entropy(self, call: BinaryCall) -> float:
         """Returns the sum of the losses, as `cross_entropy`."""
+
+    def gather_rows(self, table: Array, ids: Array, out: Array) -> None:
+        """out[i] = table[ids[i]], for a two-dimensional table of any float type and any strides.
+
+        `ids` are int64 in C order and in range; `out` is float32 or float64, in C order, and no
+        narrower than the table.
+        """

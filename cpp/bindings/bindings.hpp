@@ -25,6 +25,9 @@ PyObject* binary_loss(PyObject* self, PyObject* const* arguments);
 template <Op op>
 PyObject* backward(PyObject* self, PyObject* const* arguments);
 
+// Methods of Target, in table_rows.cpp.
+PyObject* gather_rows(PyObject* self, PyObject* const* arguments);
+
 // Below this many elements a call is over sooner than the GIL is handed back and forth.
 constexpr int64_t elements_with_gil = 16 * 1024;
 

@@ -105,6 +105,7 @@ void add_target(py::module_& m) {
         fast_method<backward<Op::softmax_backward>, 5>("softmax_backward",
                                                        "What a BackwardCall holds."),
         fast_method<backward<Op::log_softmax_backward>, 5>("log_softmax_backward", "The same."),
+        fast_method<gather_rows, 3>("gather_rows", "table, ids, out"),
         {nullptr, nullptr, 0, nullptr}};
     static PyGetSetDef properties[] = {{"name", name, nullptr, "Its instruction set.", nullptr},
                                        {nullptr, nullptr, nullptr, nullptr, nullptr}};

@@ -38,7 +38,8 @@ double exp_array(const void* x, void* y, int64_t n) {
 
 }  // namespace
 
-extern const LossKernels loss_kernels;  // of losses.cpp
+extern const LossKernels loss_kernels;        // of losses.cpp
+extern const SampledKernels sampled_kernels;  // of sampled.cpp
 
 #define FASTSOFTMAX_TEXT(name) FASTSOFTMAX_TEXT_OF(name)
 #define FASTSOFTMAX_TEXT_OF(name) #name
@@ -73,6 +74,7 @@ const Kernels kernels = {
     {split_of<float>, split_of<double>, split_of<Float16>, split_of<BFloat16>},
     {exp_array<float>, exp_array<double>},
     {{probe_copy<false>, probe_copy<true>}, probe_read, {probe_exp<float>, probe_exp<double>}},
-    &loss_kernels};
+    &loss_kernels,
+    &sampled_kernels};
 
 }  // namespace fastsoftmax::FASTSOFTMAX_ISA

@@ -114,6 +114,9 @@ struct Probes {
     double (*exp[2])(int64_t n);  // [float64]
 };
 
+// Those of candidate sampling, in sampled.hpp.
+struct SampledKernels;
+
 // Those of losses and gradients.
 struct LossKernels {
     int few_classes;  // up to so many, by labels, a contiguous row is summed class by class
@@ -146,6 +149,7 @@ struct Kernels {
     double (*exp[2])(const void* x, void* y, int64_t n);
     Probes probes;
     const LossKernels* losses;
+    const SampledKernels* sampled;
 };
 
 }  // namespace fastsoftmax

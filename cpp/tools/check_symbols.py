@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-TABLES = ("::kernels", "::loss_kernels")
+TABLES = ("::kernels", "::loss_kernels", "::sampled_kernels")
 
 
 def offenders(nm: str, path: str) -> list[str]:

@@ -135,6 +135,10 @@ class CppBackend:
         """See `fastsoftmax.binary_cross_entropy`."""
         return self._target.binary_cross_entropy(*call)
 
+    def gather_rows(self, table: Array, ids: Array, out: Array) -> None:
+        """See `Backend`."""
+        self._target.gather_rows(table, ids, out)
+
     def bare(self, operation: str, call: Call) -> Callable[[], object]:
         """The core's own function with its arguments, and no Python around it: to be timed."""
         extra = (None, None) if operation == "logsumexp" else ()

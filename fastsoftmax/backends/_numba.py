@@ -15,6 +15,7 @@ import numpy as np
 
 from fastsoftmax._at_labels import nll_loss
 from fastsoftmax._ordinary import Rows, shortcuts
+from fastsoftmax._table_rows import gather_rows
 from fastsoftmax._typing import Array, BackwardCall, BinaryCall, Call, LossCall
 from fastsoftmax.backends._numba_pieces import (
     PIECE,
@@ -287,3 +288,7 @@ class NumbaBackend:
     def binary_cross_entropy(self, call: BinaryCall) -> float:
         """See `fastsoftmax.binary_cross_entropy`."""
         return self._losses.binary_cross_entropy(call)
+
+    def gather_rows(self, table: Array, ids: Array, out: Array) -> None:
+        """See `Backend`."""
+        gather_rows(table, ids, out)
