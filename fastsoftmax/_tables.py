@@ -59,9 +59,7 @@ class Table(NamedTuple):
             return ids % count, ids // count
         size, larger = divmod(self.num_classes, count)
         first = (size + 1) * larger  # of the classes in shards of the smaller size
-        shard = np.where(
-            ids < first, ids // (size + 1), larger + (ids - first) // max(size, 1)
-        )
+        shard = np.where(ids < first, ids // (size + 1), larger + (ids - first) // max(size, 1))
         return shard, ids - (shard * size + np.minimum(shard, larger))
 
 
@@ -73,7 +71,9 @@ def as_table(weight: Any, name: str, strategy: str, *, one_column: bool = False)
     if strategy not in STRATEGIES:
         known = " or ".join(map(repr, STRATEGIES))
         raise ValueError(f"partition_strategy must be {known}, not {strategy!r}")
-    sharded = isinstance(weight, list | tuple) and bool(weight) and _is_matrix(weight[0], one_column)
+    sharded = (
+        isinstance(weight, list | tuple) and bool(weight) and _is_matrix(weight[0], one_column)
+    )
     given = weight if sharded else [weight]
     names = [f"{name}[{i}]" for i in range(len(given))] if sharded else [name]
     shards = tuple(_matrix(a, n, one_column) for a, n in zip(given, names, strict=True))

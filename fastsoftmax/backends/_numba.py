@@ -15,7 +15,7 @@ import numpy as np
 
 from fastsoftmax._at_labels import nll_loss
 from fastsoftmax._ordinary import Rows, shortcuts
-from fastsoftmax._table_rows import gather_rows
+from fastsoftmax._table_rows import NumpySteps
 from fastsoftmax._typing import Array, BackwardCall, BinaryCall, Call, LossCall
 from fastsoftmax.backends._numba_pieces import (
     PIECE,
@@ -161,7 +161,7 @@ def _by_rows(kernel: Kernel, call: Call, absent: float) -> None:
     rows.deal(work)
 
 
-class NumbaBackend:
+class NumbaBackend(NumpySteps):
     """The operations in Numba."""
 
     name = "numba"
@@ -288,7 +288,3 @@ class NumbaBackend:
     def binary_cross_entropy(self, call: BinaryCall) -> float:
         """See `fastsoftmax.binary_cross_entropy`."""
         return self._losses.binary_cross_entropy(call)
-
-    def gather_rows(self, table: Array, ids: Array, out: Array) -> None:
-        """See `Backend`."""
-        gather_rows(table, ids, out)
