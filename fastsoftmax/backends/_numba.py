@@ -16,7 +16,7 @@ import numpy as np
 from fastsoftmax._at_labels import nll_loss
 from fastsoftmax._ordinary import Rows, shortcuts
 from fastsoftmax._table_rows import NumpySteps
-from fastsoftmax._typing import Array, BackwardCall, BinaryCall, Call, LossCall
+from fastsoftmax._typing import Array, BackwardCall, BinaryCall, Call, DrawCall, LossCall
 from fastsoftmax.backends._numba_pieces import (
     PIECE,
     CallRows,
@@ -288,3 +288,9 @@ class NumbaBackend(NumpySteps):
     def binary_cross_entropy(self, call: BinaryCall) -> float:
         """See `fastsoftmax.binary_cross_entropy`."""
         return self._losses.binary_cross_entropy(call)
+
+    def draw(self, call: DrawCall) -> tuple[int, int]:
+        """See `Backend`."""
+        from fastsoftmax.backends._numba_draws import draw
+
+        return draw(call)
