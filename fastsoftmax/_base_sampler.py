@@ -117,7 +117,8 @@ class BaseSampler(ABC):
         if labels is not None:
             labels = as_ids(labels, "labels", self._law.num_classes)
         without = _ALL if exclude is None else self._without(exclude)
-        ids, tries = draw_ids(draw, self._law, count, bool(unique), without, generator)
+        law, every = self._law, self._all_probabilities
+        ids, tries = draw_ids(draw, law, every, count, bool(unique), without, generator)
         if labels is not None:
             self._see(labels)
         return Candidates(ids, tries, bool(unique), without.ids, without.mass)
@@ -146,7 +147,8 @@ class BaseSampler(ABC):
         >>> fs.samplers.Uniform(4).probability([0, 3])
         array([0.25, 0.25])
         """
-        return self._probability(as_ids(ids, "ids", self._law.num_classes))
+        classes = as_ids(ids, "ids", self._law.num_classes)
+        return self._probability(np.atleast_1d(classes)).reshape(classes.shape)
 
     def expected_count(self, ids: Any, candidates: Candidates, *, rule: str | None = None) -> Array:
         r"""How often each class is expected among such candidates.
@@ -193,12 +195,15 @@ class BaseSampler(ABC):
         array([0.4, 0.4])
         """
         classes = as_ids(ids, "ids", self._law.num_classes)
+        return self._expected(np.atleast_1d(classes), candidates, rule).reshape(classes.shape)
+
+    def _expected(self, classes: Array, candidates: Candidates, rule: str | None) -> Array:
         chosen = self._rule if rule is None else as_rule(rule)
         p = self._probability(classes)
         excluded = candidates.excluded
         if excluded is not None and len(excluded):
             p /= self._kept(candidates)
-            np.minimum(p, 1.0, p)
+            np.minimum(p, 1.0, out=p)
             p[contains(excluded, classes)] = 0.0
         count = len(candidates.ids)
         if not candidates.unique:

@@ -26,8 +26,6 @@ class Law(NamedTuple):
     tree: Array
     support: int
     """Classes of positive probability."""
-    probabilities: Callable[[], Array]
-    """Of all classes, the caller's to change."""
 
 
 class Without(NamedTuple):
@@ -41,12 +39,15 @@ class Without(NamedTuple):
 def draw_ids(
     draw: Callable[[DrawCall], tuple[int, int]],
     law: Law,
+    probabilities: Callable[[], Array],
     count: int,
     unique: bool,
     without: Without,
     generator: np.random.Generator,
 ) -> tuple[Array, int]:
     """`count` classes and the tries that they took, each class once if `unique` says so.
+
+    `probabilities` gives those of all classes, in an array of this call's own; rarely asked for.
 
     Rejection is given up where it would take long, or does: with half of the classes found, every
     other draw is in vain at best.
@@ -61,7 +62,7 @@ def draw_ids(
         found, tries = draw(call)
         if found == count:
             return ids, tries
-    left = law.probabilities()
+    left = probabilities()
     if without.ids is not None:
         left[without.ids] = 0.0
     if unique:
