@@ -15,8 +15,8 @@ from fastsoftmax._typing import Array
 MARGIN = 0.5
 """Nats by which ids as given may diverge more than sorted ones.
 
-Frequencies that were counted are never quite sorted: counts of 5 labels a class differ by some 0.2.
-Ids in random order differ by 4 or more for 100 000 classes.
+Frequencies that were counted are never quite sorted: with 5 labels a class that is 0.07, with one
+0.2. Ids in random order diverge by 2.4 more for 2000 classes, by 4.7 for 100 000.
 """
 
 ENOUGH = 10_000
