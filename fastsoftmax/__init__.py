@@ -3,6 +3,7 @@
 Names only: nothing is computed here, and neither numba nor any optional library is imported.
 """
 
+from fastsoftmax import samplers
 from fastsoftmax._config import __version__, info, show_config
 from fastsoftmax._memory import clear_cache
 from fastsoftmax._registry import BACKENDS, BackendUnavailable, backends, use_backend
@@ -26,6 +27,7 @@ __all__ = [
     "log_softmax_backward",
     "logsumexp",
     "nll_loss",
+    "samplers",
     "set_num_threads",
     "show_config",
     "sigmoid",

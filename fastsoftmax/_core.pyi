@@ -136,6 +136,21 @@ class Target:
         threads: int,
         /,
     ) -> float: ...
+    def draw(
+        self,
+        kind: int,
+        num_classes: int,
+        scale: float,
+        thresholds: Array,
+        aliases: Array,
+        tree: Array,
+        capsule: object,
+        ids: Array,
+        unique: bool,
+        excluded: Array | None,
+        most_draws: int,
+        /,
+    ) -> tuple[int, int]: ...
 
 def targets() -> dict[str, str | None]: ...
 def target(name: str) -> Target: ...

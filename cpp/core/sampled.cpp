@@ -8,6 +8,7 @@ namespace {
 
 #include "kernels/stage.inl"
 #include "kernels/table_rows.inl"
+#include "kernels/draws.inl"
 
 }  // namespace
 
@@ -16,6 +17,7 @@ const SampledKernels sampled_kernels = {{gather_rows<float>, gather_rows<double>
                                         {row_dots<float>, row_dots<double>},
                                         {add_scaled_rows<float>, add_scaled_rows<double>},
                                         {shift_columns<float>, shift_columns<double>},
-                                        {sum_rows<float>, sum_rows<double>}};
+                                        {sum_rows<float>, sum_rows<double>},
+                                        log_uniform};
 
 }  // namespace fastsoftmax::FASTSOFTMAX_ISA

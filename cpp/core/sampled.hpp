@@ -27,6 +27,8 @@ struct RowSums {
     void* out;
 };
 
+constexpr int most_at_once = 512;  // draws: what they need on the way stays in L1
+
 // By [float64], the compute type; what is not a `Table` is contiguous and of that type, but for the
 // rows of logits, `row_step` bytes apart. Those with `first` and `last` do a part of the work.
 struct SampledKernels {
@@ -38,6 +40,8 @@ struct SampledKernels {
     void (*shift[2])(char* logits, int64_t row_step, const void* offsets, int64_t columns,
                      int64_t first, int64_t last);
     void (*sum[2])(const RowSums&, int64_t first, int64_t last);
+    // Ids below `classes` from uniform numbers in [0, 1), n of them, at most `most_at_once`.
+    void (*log_uniform)(const double* u, double log_range, int64_t classes, int64_t* ids, int n);
 };
 
 }  // namespace fastsoftmax

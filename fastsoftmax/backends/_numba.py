@@ -16,7 +16,7 @@ import numpy as np
 from fastsoftmax._at_labels import nll_loss
 from fastsoftmax._ordinary import Rows, shortcuts
 from fastsoftmax._table_rows import NumpySteps
-from fastsoftmax._typing import Array, BackwardCall, BinaryCall, Call, LossCall, Match
+from fastsoftmax._typing import Array, BackwardCall, BinaryCall, Call, DrawCall, LossCall, Match
 from fastsoftmax.backends._numba_pieces import (
     PIECE,
     CallRows,
@@ -306,3 +306,9 @@ class NumbaBackend(NumpySteps):
     ) -> None:
         """See `Backend`."""
         self._steps.sum_rows(match, of_candidates, factors, x, out, threads)
+
+    def draw(self, call: DrawCall) -> tuple[int, int]:
+        """See `Backend`."""
+        from fastsoftmax.backends._numba_draws import draw
+
+        return draw(call)
