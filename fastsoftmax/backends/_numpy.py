@@ -14,8 +14,9 @@ import numpy as np
 from fastsoftmax._at_labels import nll_loss
 from fastsoftmax._ordinary import Rows, shortcuts
 from fastsoftmax._table_rows import NumpySteps
-from fastsoftmax._typing import Array, BackwardCall, BinaryCall, Call, LossCall
+from fastsoftmax._typing import Array, BackwardCall, BinaryCall, Call, LossCall, UpdateCall
 from fastsoftmax.backends import _numpy_losses as losses
+from fastsoftmax.backends import _numpy_updates as updates
 from fastsoftmax.backends._numpy_blocks import (
     BLOCK,
     SMALL,
@@ -270,3 +271,7 @@ class NumpyBackend(NumpySteps):
     def binary_cross_entropy(self, call: BinaryCall) -> float:
         """See `fastsoftmax.binary_cross_entropy`."""
         return quietly(losses.binary_cross_entropy, call)
+
+    def update_rows(self, call: UpdateCall) -> None:
+        """See `Backend`."""
+        quietly(updates.update_rows, call)
