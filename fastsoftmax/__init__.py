@@ -11,11 +11,14 @@ from fastsoftmax._threads import get_num_threads, set_num_threads, threads
 from fastsoftmax.activations import log_sigmoid, log_softmax, logsumexp, sigmoid, softmax
 from fastsoftmax.gradients import log_softmax_backward, softmax_backward
 from fastsoftmax.losses import binary_cross_entropy, cross_entropy, nll_loss
+from fastsoftmax.updates import adagrad_rows_, adam_rows_, sgd_rows_
 
 __all__ = [
     "BACKENDS",
     "BackendUnavailable",
     "__version__",
+    "adagrad_rows_",
+    "adam_rows_",
     "backends",
     "binary_cross_entropy",
     "clear_cache",
@@ -29,6 +32,7 @@ __all__ = [
     "nll_loss",
     "samplers",
     "set_num_threads",
+    "sgd_rows_",
     "show_config",
     "sigmoid",
     "softmax",
