@@ -40,7 +40,7 @@ REDUCTIONS = ("mean", "sum", "none")
 ON_EMPTY = ("nan", "zero")
 
 
-class _Reduction(NamedTuple):
+class Reduction(NamedTuple):
     """How losses become the result: which reduction, what a mean divides by, the result's type."""
 
     kind: str
@@ -76,7 +76,7 @@ C = TypeVar("C", LossCall, BinaryCall)
 class Loss(Generic[C]):
     """The call of a loss, and how its result is made."""
 
-    def __init__(self, call: C, reduction: _Reduction, grad: Array | None) -> None:
+    def __init__(self, call: C, reduction: Reduction, grad: Array | None) -> None:
         self.call: C = call
         self.reduction = reduction
         self.grad = grad
@@ -102,7 +102,7 @@ def _of_nothing(call: LossCall | BinaryCall) -> float:
     return float(call.losses.sum())
 
 
-def _choice(name: str, value: Any, known: tuple[str, ...]) -> str:
+def choice(name: str, value: Any, known: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, not {value!r}")
     return value
@@ -204,8 +204,8 @@ def cross_entropy_call(
     threads: int,
 ) -> Loss[LossCall]:
     """Normal form of `cross_entropy`."""
-    kind = _choice("reduction", reduction, REDUCTIONS)
-    empty = 0.0 if _choice("on_empty", on_empty, ON_EMPTY) == "zero" else nan
+    kind = choice("reduction", reduction, REDUCTIONS)
+    empty = 0.0 if choice("on_empty", on_empty, ON_EMPTY) == "zero" else nan
     ignored, smoothing = as_ignore_index(ignore_index), _smoothing(label_smoothing)
     x = as_floats(logits, "logits")
     class_axis = _class_axis(axis, x.ndim)
@@ -216,7 +216,7 @@ def cross_entropy_call(
     kept, reduced = kept_shape(x.shape, (class_axis,)), reduced_shape(x.shape, (class_axis,))
     losses = np.empty(kept, computed)
     divisor = float(losses.size) if hard is None else total_weight(hard, factors)
-    how = _Reduction(kind, divisor, empty, reduced, x.dtype)
+    how = Reduction(kind, divisor, empty, reduced, x.dtype)
     grad, plain = _gradient(grad_out, return_grad, x, x.shape)
     if grad_out is not None and plain is not None:
         x = apart_or_same(x, plain)
@@ -237,7 +237,7 @@ def nll_loss_call(
     threads: int,
 ) -> Loss[LossCall]:
     """Normal form of `nll_loss`."""
-    kind = _choice("reduction", reduction, REDUCTIONS)
+    kind = choice("reduction", reduction, REDUCTIONS)
     ignored = as_ignore_index(ignore_index)
     x = as_floats(log_probs, "log_probs")
     class_axis = _class_axis(axis, x.ndim)
@@ -252,7 +252,7 @@ def nll_loss_call(
         )
     hard = _indices(given, x, class_axis, ignored, True)
     losses = np.empty(hard.shape, computed)
-    how = _Reduction(kind, total_weight(hard, factors), nan, reduced, x.dtype)
+    how = Reduction(kind, total_weight(hard, factors), nan, reduced, x.dtype)
     call = LossCall(
         *(x, class_axis, None, hard, None, factors, 0.0, losses, None, how.scale, threads)
     )
@@ -270,7 +270,7 @@ def binary_cross_entropy_call(
     threads: int,
 ) -> Loss[BinaryCall]:
     """Normal form of `binary_cross_entropy`."""
-    kind = _choice("reduction", reduction, REDUCTIONS)
+    kind = choice("reduction", reduction, REDUCTIONS)
     x = as_floats(logits, "logits")
     given = as_array(targets, "targets")
     if given.shape != x.shape:
@@ -285,7 +285,7 @@ def binary_cross_entropy_call(
     shape = x.shape
     factors = _broadcast(weight, "weight", shape, computed)
     pos_factors = _broadcast(pos_weight, "pos_weight", shape, computed)
-    how = _Reduction(kind, float(x.size), nan, shape, x.dtype)
+    how = Reduction(kind, float(x.size), nan, shape, x.dtype)
     grad, plain = _gradient(grad_out, return_grad, x, shape)
     if not shape:  # a single number is a row of one
         x, aims, shape = x.reshape(1), aims.reshape(1), (1,)
@@ -325,7 +325,7 @@ def backward_call(
             "same"
         )
     shape = y.shape
-    result = result_array(out, shape, _promoted(dy.dtype, y.dtype), y if shape else None)
+    result = result_array(out, shape, promoted(dy.dtype, y.dtype), y if shape else None)
     plain = result.view(np.ndarray)
     if not shape:
         dy, y, plain = dy.reshape(1), y.reshape(1), plain.reshape(1)
@@ -335,7 +335,7 @@ def backward_call(
     return BackwardCall(dy, y, plain, axes, threads), result
 
 
-def _promoted(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
+def promoted(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
     """The smallest type that holds both; NumPy knows of no common one for the two half types."""
     if a == b:
         return a

@@ -24,6 +24,13 @@ class Block(NamedTuple):
     places: Array | slice
 
 
+class Tile(NamedTuple):
+    """Adjacent rows of one shard, and whose they are."""
+
+    array: Array
+    classes: range
+
+
 class Table(NamedTuple):
     """Two-dimensional arrays that together have a row for each class."""
 
@@ -52,6 +59,19 @@ class Table(NamedTuple):
             if places.size:
                 yield Block(array, rows[places], places)
 
+    def tiles(self, most_rows: int) -> Iterator[Tile]:
+        """All rows, as views of no more than `most_rows` at a time, in the order of the shards."""
+        count, first = len(self.shards), 0
+        for number, array in enumerate(self.shards):
+            if self.strategy == "mod":
+                classes = range(number, self.num_classes, count)
+            else:
+                classes = range(first, first + len(array))
+            first += len(array)
+            for start in range(0, len(array), most_rows):
+                stop = start + most_rows
+                yield Tile(array[start:stop], classes[start:stop])
+
     def _places(self, ids: Array) -> tuple[Array, Array]:
         """Each class's shard and its row there."""
         count = len(self.shards)
@@ -59,9 +79,7 @@ class Table(NamedTuple):
             return ids % count, ids // count
         size, larger = divmod(self.num_classes, count)
         first = (size + 1) * larger  # of the classes in shards of the smaller size
-        shard = np.where(
-            ids < first, ids // (size + 1), larger + (ids - first) // max(size, 1)
-        )
+        shard = np.where(ids < first, ids // (size + 1), larger + (ids - first) // max(size, 1))
         return shard, ids - (shard * size + np.minimum(shard, larger))
 
 
@@ -73,7 +91,9 @@ def as_table(weight: Any, name: str, strategy: str, *, one_column: bool = False)
     if strategy not in STRATEGIES:
         known = " or ".join(map(repr, STRATEGIES))
         raise ValueError(f"partition_strategy must be {known}, not {strategy!r}")
-    sharded = isinstance(weight, list | tuple) and bool(weight) and _is_matrix(weight[0], one_column)
+    sharded = (
+        isinstance(weight, list | tuple) and bool(weight) and _is_matrix(weight[0], one_column)
+    )
     given = weight if sharded else [weight]
     names = [f"{name}[{i}]" for i in range(len(given))] if sharded else [name]
     shards = tuple(_matrix(a, n, one_column) for a, n in zip(given, names, strict=True))
