@@ -68,7 +68,32 @@ class Target:
     def log_softmax_backward(
         self, grad_output: Array, output: Array, out: Array, axes: tuple[int, ...], threads: int, /
     ) -> None: ...
-    def gather_rows(self, table: Array, ids: Array, out: Array, /) -> None: ...
+    def gather_rows(self, table: Array, ids: Array, out: Array, threads: int, /) -> None: ...
+    def match(
+        self, ids: Array, labels: Array, classes: int, /
+    ) -> tuple[Array, Array, Array, Array]: ...
+    def row_dots(self, x: Array, rows: Array, out: Array, threads: int, /) -> None: ...
+    def shift_columns(
+        self,
+        logits: Array,
+        offsets: Array,
+        hit_rows: Array,
+        hit_columns: Array,
+        threads: int,
+        /,
+    ) -> None: ...
+    def add_scaled_rows(self, factors: Array, rows: Array, out: Array, threads: int, /) -> None: ...
+    def sum_rows(
+        self,
+        order: Array,
+        starts: Array,
+        of_candidates: Array,
+        factors: Array,
+        x: Array,
+        out: Array,
+        threads: int,
+        /,
+    ) -> None: ...
     def binary_cross_entropy(
         self,
         logits: Array,

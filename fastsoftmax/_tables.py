@@ -91,6 +91,9 @@ def as_table(weight: Any, name: str, strategy: str, *, one_column: bool = False)
     if strategy not in STRATEGIES:
         known = " or ".join(map(repr, STRATEGIES))
         raise ValueError(f"partition_strategy must be {known}, not {strategy!r}")
+    if type(weight) is np.ndarray:  # as below, without what shards need
+        alone = _matrix(weight, name, one_column)
+        return Table((alone,), len(alone), strategy)
     sharded = (
         isinstance(weight, list | tuple) and bool(weight) and _is_matrix(weight[0], one_column)
     )

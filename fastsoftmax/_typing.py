@@ -117,6 +117,21 @@ class BackwardCall(NamedTuple):
     threads: int
 
 
+class Match(NamedTuple):
+    """Which candidates and which labels are of one class.
+
+    Numbered through, candidates first and then the labels row by row, they are sorted by class:
+    `order` has their numbers, of one class in ascending order, and class u has those from
+    `starts[u]` up to `starts[u + 1]`. Candidate `hit_columns[h]` is a true class of row
+    `hit_rows[h]`: each such pair once, rows in ascending order. All are int64.
+    """
+
+    order: Array
+    starts: Array
+    hit_rows: Array
+    hit_columns: Array
+
+
 Shortcut: TypeAlias = "Callable[..., Any]"
 """A public function's own arguments in the ordinary case: its result, or NotImplemented.
 
@@ -169,9 +184,39 @@ class Backend(Protocol):
     def binary_cross_entropy(self, call: BinaryCall) -> float:
         """Returns the sum of the losses, as `cross_entropy`."""
 
-    def gather_rows(self, table: Array, ids: Array, out: Array) -> None:
-        """out[i] = table[ids[i]], for a two-dimensional table of any float type and any strides.
+    # Of sampled losses: arrays are in C order and of the compute type, float32 or float64, if
+    # nothing else is said, and ids are int64 and in range. N examples have T true classes each.
 
-        `ids` are int64 in C order and in range; `out` is float32 or float64, in C order, and no
-        narrower than the table.
+    def gather_rows(self, table: Array, ids: Array, out: Array, threads: int) -> None:
+        """out[i] = table[ids[i]], for a table of any float type not wider, and any strides."""
+
+    def match(self, ids: Array, labels: Array, classes: int) -> Match:
+        """Which candidates and which labels, [N, T], are of one class."""
+
+    def row_dots(self, x: Array, rows: Array, out: Array, threads: int) -> None:
+        """out[n, t] = sum(x[n] * rows[n, t])."""
+
+    def shift_columns(
+        self, logits: Array, offsets: Array, hit_rows: Array, hit_columns: Array, threads: int
+    ) -> None:
+        """Subtract offsets[s] from each logits[n, s], and set those of the hits to -inf.
+
+        The rows of `logits` may lie apart; hits are as in `Match`.
+        """
+
+    def add_scaled_rows(self, factors: Array, rows: Array, out: Array, threads: int) -> None:
+        """out[n] += sum over t of factors[n, t] * rows[n, t]."""
+
+    def sum_rows(
+        self,
+        match: Match,
+        of_candidates: Array,
+        factors: Array,
+        x: Array,
+        out: Array,
+        threads: int,
+    ) -> None:
+        """out[u] = the sum of what has class u, in its order, whatever the threads.
+
+        That is of_candidates[s] for a candidate, and factors[n, t] * x[n] for a label.
         """

@@ -27,6 +27,11 @@ PyObject* backward(PyObject* self, PyObject* const* arguments);
 
 // Methods of Target, in table_rows.cpp.
 PyObject* gather_rows(PyObject* self, PyObject* const* arguments);
+PyObject* match_classes(PyObject* self, PyObject* const* arguments);
+PyObject* row_dots(PyObject* self, PyObject* const* arguments);
+PyObject* add_scaled_rows(PyObject* self, PyObject* const* arguments);
+PyObject* shift_columns(PyObject* self, PyObject* const* arguments);
+PyObject* sum_rows(PyObject* self, PyObject* const* arguments);
 
 // Below this many elements a call is over sooner than the GIL is handed back and forth.
 constexpr int64_t elements_with_gil = 16 * 1024;

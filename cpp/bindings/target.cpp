@@ -105,7 +105,14 @@ void add_target(py::module_& m) {
         fast_method<backward<Op::softmax_backward>, 5>("softmax_backward",
                                                        "What a BackwardCall holds."),
         fast_method<backward<Op::log_softmax_backward>, 5>("log_softmax_backward", "The same."),
-        fast_method<gather_rows, 3>("gather_rows", "table, ids, out"),
+        fast_method<gather_rows, 4>("gather_rows", "table, ids, out, threads"),
+        fast_method<match_classes, 3>("match", "ids, labels, limit"),
+        fast_method<row_dots, 4>("row_dots", "x, rows, out, threads"),
+        fast_method<add_scaled_rows, 4>("add_scaled_rows", "factors, rows, out, threads"),
+        fast_method<shift_columns, 5>("shift_columns",
+                                      "logits, offsets, hit_rows, hit_columns, threads"),
+        fast_method<sum_rows, 7>("sum_rows",
+                                 "order, starts, of_candidates, factors, x, out, threads"),
         {nullptr, nullptr, 0, nullptr}};
     static PyGetSetDef properties[] = {{"name", name, nullptr, "Its instruction set.", nullptr},
                                        {nullptr, nullptr, nullptr, nullptr, nullptr}};

@@ -13,10 +13,31 @@ struct Table {
     Elem type;
 };
 
-// By [float64], the compute type; what is not a `Table` is contiguous and of that type.
+// The weights of each example's true classes, [examples, true_classes, columns].
+struct TrueRows {
+    const void* rows;
+    int64_t true_classes, columns;
+};
+
+// What rows of one class are summed from; `order` and `starts` as in `_typing.Match`.
+struct RowSums {
+    const int64_t *order, *starts;
+    int64_t candidates, true_classes, columns;
+    const void *of_candidates, *factors, *x;
+    void* out;
+};
+
+// By [float64], the compute type; what is not a `Table` is contiguous and of that type, but for the
+// rows of logits, `row_step` bytes apart. Those with `first` and `last` do a part of the work.
 struct SampledKernels {
     // Rows `ids`, n of them, which are in range.
     void (*gather[2])(const Table&, const int64_t* ids, int64_t n, void* out);
+    void (*row_dots[2])(const TrueRows&, const void* x, void* out, int64_t first, int64_t last);
+    void (*add_scaled[2])(const TrueRows&, const void* factors, void* out, int64_t first,
+                          int64_t last);
+    void (*shift[2])(char* logits, int64_t row_step, const void* offsets, int64_t columns,
+                     int64_t first, int64_t last);
+    void (*sum[2])(const RowSums&, int64_t first, int64_t last);
 };
 
 }  // namespace fastsoftmax

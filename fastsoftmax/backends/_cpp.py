@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from fastsoftmax import _machine
-from fastsoftmax._typing import UNSET, Array, BackwardCall, BinaryCall, Call, LossCall
+from fastsoftmax._typing import UNSET, Array, BackwardCall, BinaryCall, Call, LossCall, Match
 
 if TYPE_CHECKING:
     from fastsoftmax import _core
@@ -135,9 +135,39 @@ class CppBackend:
         """See `fastsoftmax.binary_cross_entropy`."""
         return self._target.binary_cross_entropy(*call)
 
-    def gather_rows(self, table: Array, ids: Array, out: Array) -> None:
+    def gather_rows(self, table: Array, ids: Array, out: Array, threads: int) -> None:
         """See `Backend`."""
-        self._target.gather_rows(table, ids, out)
+        self._target.gather_rows(table, ids, out, threads)
+
+    def match(self, ids: Array, labels: Array, classes: int) -> Match:
+        """See `Backend`."""
+        return Match(*self._target.match(ids, labels, classes))
+
+    def row_dots(self, x: Array, rows: Array, out: Array, threads: int) -> None:
+        """See `Backend`."""
+        self._target.row_dots(x, rows, out, threads)
+
+    def shift_columns(
+        self, logits: Array, offsets: Array, hit_rows: Array, hit_columns: Array, threads: int
+    ) -> None:
+        """See `Backend`."""
+        self._target.shift_columns(logits, offsets, hit_rows, hit_columns, threads)
+
+    def add_scaled_rows(self, factors: Array, rows: Array, out: Array, threads: int) -> None:
+        """See `Backend`."""
+        self._target.add_scaled_rows(factors, rows, out, threads)
+
+    def sum_rows(
+        self,
+        match: Match,
+        of_candidates: Array,
+        factors: Array,
+        x: Array,
+        out: Array,
+        threads: int,
+    ) -> None:
+        """See `Backend`."""
+        self._target.sum_rows(match.order, match.starts, of_candidates, factors, x, out, threads)
 
     def bare(self, operation: str, call: Call) -> Callable[[], object]:
         """The core's own function with its arguments, and no Python around it: to be timed."""

@@ -15,8 +15,8 @@ import numpy as np
 
 from fastsoftmax._at_labels import nll_loss
 from fastsoftmax._ordinary import Rows, shortcuts
-from fastsoftmax._table_rows import gather_rows
-from fastsoftmax._typing import Array, BackwardCall, BinaryCall, Call, LossCall
+from fastsoftmax._table_rows import NumpySteps
+from fastsoftmax._typing import Array, BackwardCall, BinaryCall, Call, LossCall, Match
 from fastsoftmax.backends._numba_pieces import (
     PIECE,
     CallRows,
@@ -161,7 +161,7 @@ def _by_rows(kernel: Kernel, call: Call, absent: float) -> None:
     rows.deal(work)
 
 
-class NumbaBackend:
+class NumbaBackend(NumpySteps):
     """The operations in Numba."""
 
     name = "numba"
@@ -169,12 +169,14 @@ class NumbaBackend:
     def __init__(self) -> None:
         from fastsoftmax.backends import _numba_kernels as kernels
         from fastsoftmax.backends import _numba_loss_calls as losses
+        from fastsoftmax.backends import _numba_steps as steps
         from fastsoftmax.backends import _numba_weighted as weighted
 
         self._softmax = _Kernels(kernels.softmax_rows, kernels.softmax_columns)
         self._log_softmax = _Kernels(kernels.log_softmax_rows, kernels.log_softmax_columns)
         self._logsumexp = _Kernels(kernels.logsumexp_rows, kernels.logsumexp_columns)
         self._losses = losses
+        self._steps = steps
         self._weighted_logsumexp = weighted.weighted_logsumexp
         self.shortcuts = shortcuts(
             _MachineCode(kernels.softmax_small), _MachineCode(kernels.log_softmax_small)
@@ -289,6 +291,18 @@ class NumbaBackend:
         """See `fastsoftmax.binary_cross_entropy`."""
         return self._losses.binary_cross_entropy(call)
 
-    def gather_rows(self, table: Array, ids: Array, out: Array) -> None:
+    def add_scaled_rows(self, factors: Array, rows: Array, out: Array, threads: int) -> None:
         """See `Backend`."""
-        gather_rows(table, ids, out)
+        self._steps.add_scaled_rows(factors, rows, out, threads)
+
+    def sum_rows(
+        self,
+        match: Match,
+        of_candidates: Array,
+        factors: Array,
+        x: Array,
+        out: Array,
+        threads: int,
+    ) -> None:
+        """See `Backend`."""
+        self._steps.sum_rows(match, of_candidates, factors, x, out, threads)

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastsoftmax._at_labels import nll_loss
 from fastsoftmax._ordinary import Rows, shortcuts
-from fastsoftmax._table_rows import gather_rows
+from fastsoftmax._table_rows import NumpySteps
 from fastsoftmax._typing import Array, BackwardCall, BinaryCall, Call, LossCall
 from fastsoftmax.backends import _numpy_losses as losses
 from fastsoftmax.backends._numpy_blocks import (
@@ -223,7 +223,7 @@ def _rows(operation: Callable[[Call], None]) -> dict[np.dtype[Any], Rows]:
     return dict.fromkeys((_FLOAT32, _FLOAT64), rows)
 
 
-class NumpyBackend:
+class NumpyBackend(NumpySteps):
     """The operations in NumPy."""
 
     name = "numpy"
@@ -270,7 +270,3 @@ class NumpyBackend:
     def binary_cross_entropy(self, call: BinaryCall) -> float:
         """See `fastsoftmax.binary_cross_entropy`."""
         return quietly(losses.binary_cross_entropy, call)
-
-    def gather_rows(self, table: Array, ids: Array, out: Array) -> None:
-        """See `Backend`."""
-        gather_rows(table, ids, out)

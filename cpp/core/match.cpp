@@ -1,0 +1,67 @@
+// By a radix sort: a comparison sort takes three times as long, a hash table does not sort.
+
+#include "match.hpp"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace fastsoftmax {
+namespace {
+
+struct Entry {
+    int64_t key;
+    int64_t number;
+};
+
+constexpr int digit_bits = 11;  // histograms of 16 KiB, two passes for 4 million classes
+constexpr int64_t digits = int64_t(1) << digit_bits;
+
+void sort_by_key(std::vector<Entry>& entries, int64_t limit) {
+    std::vector<Entry> other(entries.size());
+    std::array<int64_t, digits> place;
+    for (int shift = 0; shift < 63 && (limit - 1) >> shift > 0; shift += digit_bits) {
+        place.fill(0);
+        for (const Entry& e : entries) ++place[(e.key >> shift) & (digits - 1)];
+        int64_t before = 0;
+        for (int64_t& p : place) before += std::exchange(p, before);
+        for (const Entry& e : entries) other[place[(e.key >> shift) & (digits - 1)]++] = e;
+        entries.swap(other);
+    }
+}
+
+}  // namespace
+
+Match match(const int64_t* ids, int64_t candidates, const int64_t* labels, int64_t rows,
+            int64_t true_classes, int64_t limit) {
+    const int64_t pairs = rows * true_classes, count = candidates + pairs;
+    std::vector<Entry> entries(static_cast<size_t>(count));
+    for (int64_t i = 0; i < candidates; ++i) entries[i] = {ids[i], i};
+    for (int64_t i = 0; i < pairs; ++i) entries[candidates + i] = {labels[i], candidates + i};
+    sort_by_key(entries, limit);
+
+    Match found;
+    found.order.reserve(static_cast<size_t>(count));
+    found.starts.reserve(static_cast<size_t>(count) + 1);
+    std::vector<int64_t> group(static_cast<size_t>(pairs));  // of each label
+    for (int64_t i = 0; i < count; ++i) {
+        if (i == 0 || entries[i].key != entries[i - 1].key) found.starts.push_back(i);
+        const int64_t number = entries[i].number;
+        found.order.push_back(number);
+        if (number >= candidates)
+            group[number - candidates] = static_cast<int64_t>(found.starts.size()) - 1;
+    }
+    found.starts.push_back(count);
+    for (int64_t i = 0; i < pairs; ++i) {
+        const int64_t* const row = labels + i / true_classes * true_classes;
+        if (std::find(row, labels + i, labels[i]) != labels + i) continue;  // named before
+        const int64_t end = found.starts[group[i] + 1];
+        for (int64_t at = found.starts[group[i]]; at < end && found.order[at] < candidates; ++at) {
+            found.hit_rows.push_back(i / true_classes);
+            found.hit_columns.push_back(found.order[at]);
+        }
+    }
+    return found;
+}
+
+}  // namespace fastsoftmax

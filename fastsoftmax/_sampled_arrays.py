@@ -1,0 +1,165 @@
+"""From what a caller hands to a sampled loss to its normal form `SampledCall`.
+
+Beside `_loss_arrays` and `_tables`, whose rules hold here too. No arithmetic on logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastsoftmax._arrays import as_array, as_floats, compute_dtype
+from fastsoftmax._labels import class_indices
+from fastsoftmax._loss_arrays import REDUCTIONS, choice, promoted
+from fastsoftmax._tables import Table, as_table
+from fastsoftmax._typing import Array, Match
+
+
+class SampledCall(NamedTuple):
+    """A loss over true classes and candidates, in normal form.
+
+    `inputs` are [N, D] and `offset`s subtracted from logits, in C order and the compute type;
+    `labels` [N, T] and `ids` [S] are int64 and rows of `weight`; `target` is the probability of
+    each true class. `match` is there where hits are to be removed or a gradient is wanted.
+    """
+
+    inputs: Array
+    weight: Table
+    bias: Table | None
+    labels: Array
+    ids: Array
+    of_true: Array | None
+    of_candidates: Array | None
+    target: float
+    match: Match | None
+    removes_hits: bool
+    threads: int
+
+
+class Arrays(NamedTuple):
+    """The arguments that are arrays, checked."""
+
+    inputs: Array
+    weight: Table
+    bias: Table | None
+    labels: Array
+    dtype: np.dtype[Any]
+    """Of the result."""
+
+
+def arrays(inputs: Any, weight: Any, labels: Any, bias: Any, strategy: Any) -> Arrays:
+    """Inputs and table of one width, labels that are rows of it."""
+    x = as_floats(inputs, "inputs")
+    if x.ndim != 2:
+        raise ValueError(f"inputs has shape {x.shape}; it must be (N, D), a row for each example")
+    table = as_table(weight, "weight", strategy)
+    if table.columns != x.shape[1]:
+        raise ValueError(
+            f"inputs has {x.shape[1]} columns, but weight has {table.columns}; they must agree"
+        )
+    numbers = None if bias is None else as_table(bias, "bias", strategy, one_column=True)
+    if numbers is not None and numbers.num_classes != table.num_classes:
+        raise ValueError(
+            f"bias is of {numbers.num_classes} classes, but weight is of {table.num_classes}"
+        )
+    result = promoted(x.dtype, table.dtype)
+    return Arrays(x, table, numbers, _true_classes(labels, len(x), table.num_classes), result)
+
+
+def _true_classes(labels: Any, examples: int, classes: int) -> Array:
+    """Labels as [N, T], a copy of this call's own."""
+    given = as_array(labels, "labels")
+    if given.ndim not in (1, 2) or len(given) != examples or (given.ndim == 2 and not given.size):
+        raise ValueError(
+            f"labels has shape {given.shape}; for {examples} examples it must be ({examples},), or "
+            f"({examples}, T) for T >= 1 true classes each"
+        )
+    if given.dtype.kind not in "iu":
+        raise TypeError(f"labels has dtype {given.dtype}; class indices are integers")
+    return class_indices(given, classes, None, True).reshape(examples, -1)
+
+
+def draw(
+    sampler: Any,
+    num_sampled: Any,
+    candidates: Any,
+    labels: Array,
+    classes: int,
+    rng: Any,
+    default: Callable[[int], Any],
+) -> tuple[Any, Any, Array]:
+    """Sampler, candidates and their ids, drawn now unless they are given."""
+    if candidates is None:
+        if num_sampled is None:
+            raise TypeError("num_sampled is needed: how many candidates to draw; or candidates=")
+        sampler = default(classes) if sampler is None else sampler
+    if sampler is not None:
+        _check_sampler(sampler, classes)
+    if candidates is None:
+        candidates = sampler.sample(num_sampled, labels=labels.reshape(-1), rng=rng)
+    elif num_sampled is not None and num_sampled != len(candidates.ids):
+        raise ValueError(
+            f"num_sampled is {num_sampled}, but candidates holds {len(candidates.ids)} ids"
+        )
+    return sampler, candidates, _checked_ids(candidates, classes)
+
+
+def _check_sampler(sampler: Any, classes: int) -> None:
+    lacking = [n for n in ("num_classes", "sample", "expected_count") if not hasattr(sampler, n)]
+    if lacking:
+        raise TypeError(
+            f"sampler must have num_classes, sample and expected_count; {sampler!r} lacks "
+            f"{', '.join(lacking)}"
+        )
+    if sampler.num_classes > classes:
+        raise ValueError(
+            f"sampler is of {sampler.num_classes} classes, but weight has {classes} rows"
+        )
+
+
+def _checked_ids(candidates: Any, classes: int) -> Array:
+    if not hasattr(candidates, "ids"):
+        raise TypeError(f"candidates must be what sampler.sample returns, not {candidates!r}")
+    ids = as_array(candidates.ids, "candidates.ids")
+    if ids.ndim != 1 or ids.dtype.kind not in "iu":
+        raise ValueError(
+            f"candidates.ids must be integers in one dimension, not {ids.dtype} of shape {ids.shape}"
+        )
+    own = ids.astype(np.int64, order="C", copy=True)
+    outside = (own < 0) | (own >= classes) if ids.dtype.char != "L" else ids >= classes
+    if outside.any():
+        place = int(outside.argmax())
+        raise IndexError(
+            f"candidates.ids[{place}] is {ids[place]}, but the classes are 0 to {classes - 1}"
+        )
+    return own
+
+
+def call_of(
+    given: Arrays,
+    ids: Array,
+    of_true: Array | None,
+    of_candidates: Array | None,
+    target: float,
+    match: Match | None,
+    removes_hits: bool,
+    threads: int,
+) -> SampledCall:
+    """The normal form, offsets converted to the compute type."""
+    real = compute_dtype(given.dtype)
+    x = np.ascontiguousarray(given.inputs, real)
+
+    def as_real(offsets: Array | None) -> Array | None:
+        return None if offsets is None else np.ascontiguousarray(offsets, real)
+
+    return SampledCall(
+        *(x, given.weight, given.bias, given.labels, ids, as_real(of_true)),
+        *(as_real(of_candidates), target, match, removes_hits, threads),
+    )
+
+
+def reduction_of(reduction: Any) -> str:
+    """The reduction, checked."""
+    return choice("reduction", reduction, REDUCTIONS)
