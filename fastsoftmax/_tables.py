@@ -24,6 +24,13 @@ class Block(NamedTuple):
     places: Array | slice
 
 
+class Tile(NamedTuple):
+    """Adjacent rows of one shard, and whose they are."""
+
+    array: Array
+    classes: range
+
+
 class Table(NamedTuple):
     """Two-dimensional arrays that together have a row for each class."""
 
@@ -51,6 +58,19 @@ class Table(NamedTuple):
             places = np.flatnonzero(shard == number)
             if places.size:
                 yield Block(array, rows[places], _as_slice(places))
+
+    def tiles(self, most_rows: int) -> Iterator[Tile]:
+        """All rows, as views of no more than `most_rows` at a time, in the order of the shards."""
+        count, first = len(self.shards), 0
+        for number, array in enumerate(self.shards):
+            if self.strategy == "mod":
+                classes = range(number, self.num_classes, count)
+            else:
+                classes = range(first, first + len(array))
+            first += len(array)
+            for start in range(0, len(array), most_rows):
+                stop = start + most_rows
+                yield Tile(array[start:stop], classes[start:stop])
 
     def _places(self, ids: Array) -> tuple[Array, Array]:
         """Each class's shard and its row there."""
