@@ -14,6 +14,12 @@ from fastsoftmax.frequency import StreamingFrequency
 from fastsoftmax.gradients import log_softmax_backward, softmax_backward
 from fastsoftmax.in_batch import InBatchGrads, in_batch_softmax_loss
 from fastsoftmax.losses import binary_cross_entropy, cross_entropy, nll_loss
+from fastsoftmax.sampled import (
+    SampledGrads,
+    nce_loss,
+    negative_sampling_loss,
+    sampled_softmax_loss,
+)
 from fastsoftmax.updates import adagrad_rows_, adam_rows_, sgd_rows_
 
 __all__ = [
@@ -21,6 +27,7 @@ __all__ = [
     "BackendUnavailable",
     "Evaluation",
     "InBatchGrads",
+    "SampledGrads",
     "StreamingFrequency",
     "__version__",
     "adagrad_rows_",
@@ -37,7 +44,10 @@ __all__ = [
     "log_softmax",
     "log_softmax_backward",
     "logsumexp",
+    "nce_loss",
+    "negative_sampling_loss",
     "nll_loss",
+    "sampled_softmax_loss",
     "samplers",
     "set_num_threads",
     "sgd_rows_",

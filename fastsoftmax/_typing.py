@@ -161,6 +161,8 @@ class DrawCall(NamedTuple):
     unique: bool
     excluded: Array | None
     most_draws: int
+
+
 class UpdateCall(NamedTuple):
     """A step of an optimizer on some rows of a table of weights, in normal form.
 
@@ -284,5 +286,6 @@ class Backend(Protocol):
 
     def draw(self, call: DrawCall) -> tuple[int, int]:
         """How many classes were found, and in how many tries; the same in every backend."""
+
     def update_rows(self, call: UpdateCall) -> None:
         """Operations of IEEE 754 in the order that `UpdateCall` gives, subnormals kept."""

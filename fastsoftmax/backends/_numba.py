@@ -16,7 +16,16 @@ import numpy as np
 from fastsoftmax._at_labels import nll_loss
 from fastsoftmax._ordinary import Rows, shortcuts
 from fastsoftmax._table_rows import NumpySteps
-from fastsoftmax._typing import Array, BackwardCall, BinaryCall, Call, DrawCall, LossCall, Match, UpdateCall
+from fastsoftmax._typing import (
+    Array,
+    BackwardCall,
+    BinaryCall,
+    Call,
+    DrawCall,
+    LossCall,
+    Match,
+    UpdateCall,
+)
 from fastsoftmax.backends._numba_pieces import (
     PIECE,
     CallRows,

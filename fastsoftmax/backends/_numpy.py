@@ -14,7 +14,15 @@ import numpy as np
 from fastsoftmax._at_labels import nll_loss
 from fastsoftmax._ordinary import Rows, shortcuts
 from fastsoftmax._table_rows import NumpySteps
-from fastsoftmax._typing import Array, BackwardCall, BinaryCall, Call, DrawCall, LossCall, UpdateCall
+from fastsoftmax._typing import (
+    Array,
+    BackwardCall,
+    BinaryCall,
+    Call,
+    DrawCall,
+    LossCall,
+    UpdateCall,
+)
 from fastsoftmax.backends import _numpy_losses as losses
 from fastsoftmax.backends import _numpy_updates as updates
 from fastsoftmax.backends._numpy_blocks import (
