@@ -193,7 +193,7 @@ def suits(temperature: float, dtype: np.dtype[Any]) -> bool:
     return lowest <= temperature <= highest
 
 
-def _temperature(
+def as_temperature(
     temperature: Any, shape: tuple[int, ...], axes: tuple[int, ...], dtype: np.dtype[Any]
 ) -> float | Array:
     if type(temperature) is float and suits(temperature, dtype):
@@ -297,7 +297,7 @@ def elementwise(
     """The call of an operation whose result has x's shape, and that result."""
     array, scalar, axes, mask, kind = _shaped(x, axis, dim, -1, where, dtype)
     shape = () if scalar else array.shape
-    scale = _temperature(temperature, array.shape, axes, kind)
+    scale = as_temperature(temperature, array.shape, axes, kind)
     result = result_array(out, shape, kind, None if scalar else array)
     plain = result if type(result) is np.ndarray else result.view(np.ndarray)
     if out is not None:

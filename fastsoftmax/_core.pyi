@@ -94,6 +94,20 @@ class Target:
         threads: int,
         /,
     ) -> None: ...
+    def update_rows(
+        self,
+        rule: str,
+        weight: Array,
+        states: tuple[Array, ...],
+        ids: Array,
+        rows: Array,
+        rate: float,
+        decay: float,
+        eps: float,
+        shares: tuple[float, float],
+        threads: int,
+        /,
+    ) -> None: ...
     def binary_cross_entropy(
         self,
         logits: Array,

@@ -109,9 +109,11 @@ class _Step:
         self.backend, self.call, self.loss = backend, call, loss
         self.scale, self.with_gradient = scale, with_gradient
         self.real = call.inputs.dtype
-        self.rows = self._gathered(call.weight, call.ids)
-        own = self._gathered(call.weight, call.labels.reshape(-1))
+        self.classes = np.concatenate((call.ids, call.labels.reshape(-1)))
+        rows = self._gathered(call.weight)
+        self.rows, own = rows[: len(call.ids)], rows[len(call.ids) :]
         self.own = own.reshape(*call.labels.shape, call.weight.columns)
+        self.bias = None if call.bias is None else self._gathered(call.bias)[:, 0]
 
     def run(self) -> tuple[Array, Gradient | None]:
         """Blocks of rows, one after another."""
@@ -152,10 +154,10 @@ class _Step:
         backend.add_scaled_rows(factors, self.own, by_inputs, call.threads)
         return losses, self._by_class(by_inputs, by_rows, by_bias, factors)
 
-    def _gathered(self, table: Table, ids: Array) -> Array:
-        """The table's rows of some classes, in C order and the compute type."""
-        out = empty((len(ids), table.columns), self.real)
-        for block in table.blocks(ids):
+    def _gathered(self, table: Table) -> Array:
+        """The table's rows of candidates and labels, in C order and the compute type."""
+        out = empty((len(self.classes), table.columns), self.real)
+        for block in table.blocks(self.classes):
             whole = isinstance(block.places, slice)
             part = out if whole else np.empty((len(block.rows), table.columns), self.real)
             self.backend.gather_rows(block.array, block.rows, part, self.call.threads)
@@ -167,8 +169,8 @@ class _Step:
         call = self.call
         logits = np.empty(call.labels.shape, self.real)
         self.backend.row_dots(call.inputs, self.own, logits, call.threads)
-        if call.bias is not None:
-            logits += self._gathered(call.bias, call.labels.reshape(-1)).reshape(logits.shape)
+        if self.bias is not None:
+            logits += self.bias[len(call.ids) :].reshape(logits.shape)
         if call.of_true is not None:
             logits -= call.of_true
         return logits
@@ -176,10 +178,10 @@ class _Step:
     def _offsets(self) -> Array:
         """What is to be subtracted from the candidates' products."""
         call = self.call
-        bias = None if call.bias is None else self._gathered(call.bias, call.ids)[:, 0]
-        if call.of_candidates is None:
-            return np.zeros(len(call.ids), self.real) if bias is None else -bias
-        return call.of_candidates if bias is None else call.of_candidates - bias
+        offsets = call.of_candidates
+        if offsets is None:
+            offsets = np.zeros(len(call.ids), self.real)
+        return offsets if self.bias is None else offsets - self.bias[: len(call.ids)]
 
     def _blocks(self, width: int) -> list[tuple[slice, Array]]:
         """Blocks of examples, and room for their logits, which they share."""
@@ -209,8 +211,7 @@ class _Step:
     ) -> Gradient:
         call, match = self.call, self.call.match
         assert match is not None
-        keys = np.concatenate((call.ids, call.labels.reshape(-1)))
-        ids = keys[match.order[match.starts[:-1]]]
+        ids = self.classes[match.order[match.starts[:-1]]]
         rows = empty((len(ids), by_rows.shape[1]), self.real)
         self.backend.sum_rows(match, by_rows, factors, call.inputs, rows, call.threads)
         bias = None

@@ -163,6 +163,36 @@ class DrawCall(NamedTuple):
     most_draws: int
 
 
+class UpdateCall(NamedTuple):
+    """A step of an optimizer on some rows of a table of weights, in normal form.
+
+    `weight` has two dimensions, any float type and any strides; `states`, none, one or two by the
+    `rule`, have its shape and the compute type. `ids` are int64 in C order, in range and ascending,
+    each once, and this call's own memory; `rows` has a gradient for each, of any float type. Apart
+    from `ids` nothing shares memory, and no array holds an element twice.
+
+    With g = rows[i], to which decay w is added unless `decay` is 0, and (a, b) = shares, each
+    operation rounded:
+
+        "sgd"                                                   w -= rate g
+        "adagrad"   s += g g                                    w -= rate (g / (sqrt(s) + eps))
+        "adam"      m += (g - m) a;  v += (g g - v) b           w -= rate (m / (sqrt(v) + eps))
+
+    All numbers are finite and numbers of the compute type. The new w is rounded to its type last.
+    """
+
+    rule: str
+    weight: Array
+    states: tuple[Array, ...]
+    ids: Array
+    rows: Array
+    rate: float
+    decay: float
+    eps: float
+    shares: tuple[float, float]
+    threads: int
+
+
 Shortcut: TypeAlias = "Callable[..., Any]"
 """A public function's own arguments in the ordinary case: its result, or NotImplemented.
 
@@ -256,3 +286,6 @@ class Backend(Protocol):
 
     def draw(self, call: DrawCall) -> tuple[int, int]:
         """How many classes were found, and in how many tries; the same in every backend."""
+
+    def update_rows(self, call: UpdateCall) -> None:
+        """Operations of IEEE 754 in the order that `UpdateCall` gives, subnormals kept."""

@@ -35,6 +35,8 @@ PyObject* sum_rows(PyObject* self, PyObject* const* arguments);
 
 // A method of Target, in draws.cpp.
 PyObject* draw_classes(PyObject* self, PyObject* const* arguments);
+// A method of Target, in row_updates.cpp.
+PyObject* update_rows(PyObject* self, PyObject* const* arguments);
 
 // Below this many elements a call is over sooner than the GIL is handed back and forth.
 constexpr int64_t elements_with_gil = 16 * 1024;

@@ -22,6 +22,7 @@ from fastsoftmax._typing import (
     DrawCall,
     LossCall,
     Match,
+    UpdateCall,
 )
 
 if TYPE_CHECKING:
@@ -183,6 +184,10 @@ class CppBackend:
         bits = call.generator.bit_generator
         with bits.lock:
             return self._target.draw(*call[:6], bits.capsule, *call[7:])
+
+    def update_rows(self, call: UpdateCall) -> None:
+        """See `Backend`."""
+        self._target.update_rows(*call)
 
     def bare(self, operation: str, call: Call) -> Callable[[], object]:
         """The core's own function with its arguments, and no Python around it: to be timed."""

@@ -16,7 +16,16 @@ import numpy as np
 from fastsoftmax._at_labels import nll_loss
 from fastsoftmax._ordinary import Rows, shortcuts
 from fastsoftmax._table_rows import NumpySteps
-from fastsoftmax._typing import Array, BackwardCall, BinaryCall, Call, DrawCall, LossCall
+from fastsoftmax._typing import (
+    Array,
+    BackwardCall,
+    BinaryCall,
+    Call,
+    DrawCall,
+    LossCall,
+    Match,
+    UpdateCall,
+)
 from fastsoftmax.backends._numba_pieces import (
     PIECE,
     CallRows,
@@ -169,12 +178,16 @@ class NumbaBackend(NumpySteps):
     def __init__(self) -> None:
         from fastsoftmax.backends import _numba_kernels as kernels
         from fastsoftmax.backends import _numba_loss_calls as losses
+        from fastsoftmax.backends import _numba_steps as steps
+        from fastsoftmax.backends import _numba_updates as updates
         from fastsoftmax.backends import _numba_weighted as weighted
 
         self._softmax = _Kernels(kernels.softmax_rows, kernels.softmax_columns)
         self._log_softmax = _Kernels(kernels.log_softmax_rows, kernels.log_softmax_columns)
         self._logsumexp = _Kernels(kernels.logsumexp_rows, kernels.logsumexp_columns)
         self._losses = losses
+        self._steps = steps
+        self._updates = updates
         self._weighted_logsumexp = weighted.weighted_logsumexp
         self.shortcuts = shortcuts(
             _MachineCode(kernels.softmax_small), _MachineCode(kernels.log_softmax_small)
@@ -289,8 +302,28 @@ class NumbaBackend(NumpySteps):
         """See `fastsoftmax.binary_cross_entropy`."""
         return self._losses.binary_cross_entropy(call)
 
+    def add_scaled_rows(self, factors: Array, rows: Array, out: Array, threads: int) -> None:
+        """See `Backend`."""
+        self._steps.add_scaled_rows(factors, rows, out, threads)
+
+    def sum_rows(
+        self,
+        match: Match,
+        of_candidates: Array,
+        factors: Array,
+        x: Array,
+        out: Array,
+        threads: int,
+    ) -> None:
+        """See `Backend`."""
+        self._steps.sum_rows(match, of_candidates, factors, x, out, threads)
+
     def draw(self, call: DrawCall) -> tuple[int, int]:
         """See `Backend`."""
         from fastsoftmax.backends._numba_draws import draw
 
         return draw(call)
+
+    def update_rows(self, call: UpdateCall) -> None:
+        """See `Backend`."""
+        self._updates.update_rows(call)

@@ -14,8 +14,17 @@ import numpy as np
 from fastsoftmax._at_labels import nll_loss
 from fastsoftmax._ordinary import Rows, shortcuts
 from fastsoftmax._table_rows import NumpySteps
-from fastsoftmax._typing import Array, BackwardCall, BinaryCall, Call, DrawCall, LossCall
+from fastsoftmax._typing import (
+    Array,
+    BackwardCall,
+    BinaryCall,
+    Call,
+    DrawCall,
+    LossCall,
+    UpdateCall,
+)
 from fastsoftmax.backends import _numpy_losses as losses
+from fastsoftmax.backends import _numpy_updates as updates
 from fastsoftmax.backends._numpy_blocks import (
     BLOCK,
     SMALL,
@@ -275,3 +284,7 @@ class NumpyBackend(NumpySteps):
     def draw(self, call: DrawCall) -> tuple[int, int]:
         """See `Backend`."""
         return draw(call)
+
+    def update_rows(self, call: UpdateCall) -> None:
+        """See `Backend`."""
+        quietly(updates.update_rows, call)
