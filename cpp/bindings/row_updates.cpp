@@ -26,7 +26,7 @@ Table writable_table_of(py::handle given, const char* name) {
 // Arguments: rule, weight, states, ids, rows, rate, decay, eps, shares, threads.
 PyObject* update_rows(PyObject* self, PyObject* const* arguments) {
     const Rule rule = rule_of(arguments[0]);
-    RowUpdate u;
+    RowUpdate u{};
     u.weight = writable_table_of(arguments[1], "weight");
     const auto states = py::handle(arguments[2]).cast<py::tuple>();
     const size_t count = num_states[static_cast<int>(rule)];
