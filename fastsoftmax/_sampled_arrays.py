@@ -125,8 +125,8 @@ def _checked_ids(candidates: Any, classes: int) -> Array:
     ids = as_array(candidates.ids, "candidates.ids")
     if ids.ndim != 1 or ids.dtype.kind not in "iu":
         raise ValueError(
-            f"candidates.ids has dtype {ids.dtype} and shape {ids.shape}; it must be integers in one "
-            "dimension"
+            f"candidates.ids has dtype {ids.dtype} and shape {ids.shape}; it must be integers in "
+            "one dimension"
         )
     own = ids.astype(np.int64, order="C", copy=True)
     outside = (own < 0) | (own >= classes) if ids.dtype.char != "L" else ids >= classes
