@@ -158,10 +158,14 @@ class _Step:
         """The table's rows of candidates and labels, in C order and the compute type."""
         out = empty((len(self.classes), table.columns), self.real)
         for block in table.blocks(self.classes):
-            whole = isinstance(block.places, slice)
-            part = out if whole else np.empty((len(block.rows), table.columns), self.real)
+            direct = isinstance(block.places, slice)  # else they lie apart
+            part = (
+                out[block.places]
+                if direct
+                else np.empty((len(block.rows), table.columns), self.real)
+            )
             self.backend.gather_rows(block.array, block.rows, part, self.call.threads)
-            if not whole:
+            if not direct:
                 out[block.places] = part
         return out
 
