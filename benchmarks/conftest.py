@@ -3,7 +3,7 @@
 import pytest
 
 import fastsoftmax as fs
-from fastsoftmax.bench import targets
+from fastsoftmax.bench import blas, targets
 from fastsoftmax.bench.regimes import REGIMES
 
 
@@ -32,5 +32,5 @@ def pytest_generate_tests(metafunc):
 @pytest.fixture(autouse=True)
 def one_thread():
     """Calls that say nothing of threads, as `fastsoftmax targets` makes them."""
-    with fs.threads(1):
+    with fs.threads(1), blas.one_thread():
         yield

@@ -5,18 +5,19 @@ from functools import lru_cache
 import pytest
 
 from fastsoftmax.bench import runner, targets
-from fastsoftmax.bench.workload import Workload
 
 # What a library warns of while it gets ready is its own affair.
 pytestmark = pytest.mark.filterwarnings("default")
 
-# The arrays of the largest case take half a gigabyte.
-workload = lru_cache(maxsize=1)(Workload)
+
+@lru_cache(maxsize=1)  # the arrays of the largest case take gigabytes
+def workload(case):
+    return targets.kind(case).workload(case)
 
 
 @pytest.mark.benchmark(min_rounds=runner.ROUNDS, max_time=0.25)
 def test_regime(group, entry, benchmark):
-    contestant = targets.contestant(entry.contestant)
+    contestant = targets.kind(entry.case).contestant(entry.contestant)
     if (why := contestant.against(entry.case)) is not None:
         pytest.skip(f"{entry.contestant}: {why}")
     trial, worst = runner.admit(contestant, workload(entry.case))

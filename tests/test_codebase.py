@@ -19,7 +19,8 @@ import fastsoftmax as fs
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "fastsoftmax"
 PUBLIC = {"activations", "losses", "gradients", "samplers", "sampled", "updates"}
-PUBLIC |= {"in_batch", "frequency", "evaluation", "cli", "selftest", "bench", "demo", "__main__"}
+PUBLIC |= {"in_batch", "frequency", "evaluation", "compat", "cli", "selftest", "bench", "demo"}
+PUBLIC |= {"__main__"}
 OPTIONAL = {
     *("numba", "llvmlite", "ml_dtypes", "torch", "jax", "scipy", "rich", "tensorflow", "onnx"),
     *("onnxruntime", "threadpoolctl", "mpmath", "sklearn", "dask", "psutil"),

@@ -60,7 +60,7 @@ def test_rivals_are_known():
         assert line.contestant in own
         for target in line.targets:
             assert (target.factor is None) != (target.within is None)
-            if target.rival is not None and not isinstance(target.rival, Case):
+            if isinstance(target.rival, str):
                 assert target.rival in {FASTEST, LIMIT, *PEERS, *own}
 
 
@@ -72,10 +72,10 @@ def test_every_line_is_measured_with_its_rivals():
         for target in line.targets:
             if target.rival == FASTEST:
                 assert {Entry(name, line.group) for name in PEERS} <= set(entries)
-            elif isinstance(target.rival, Case):
-                assert entries[Entry(line.contestant, target.rival)]
             elif target.rival in PEERS:
                 assert entries[Entry(target.rival, line.group)]
+            elif target.rival not in (LIMIT, None):
+                assert entries[Entry(line.contestant, target.rival)]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 `cases` says what, `workload` makes its arrays, `contestants` and `peers` are who is measured on
 them, `runner` measures, `report` shows. `targets` does the same for the table in `regimes`, with
-the hardware's `limits` beside, and `verdicts` shows what was reached.
+the hardware's `limits` beside, and `verdicts` shows what was reached. For a sample of the classes
+`sampled` has the cases and arrays, `sampled_contestants` the rest.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fastsoftmax._terminal import progress
 from fastsoftmax.bench import report, targets, verdicts
@@ -19,8 +20,11 @@ from fastsoftmax.bench.cases import Case, grid
 from fastsoftmax.bench.contestants import Backend, Contestant
 from fastsoftmax.bench.regimes import REGIMES
 from fastsoftmax.bench.runner import Cell, WrongResult, measure
+from fastsoftmax.bench.sampled import AnyCase
 
 __all__ = ["REGIMES", "Backend", "grid", "run", "run_targets"]
+
+C = TypeVar("C", bound=AnyCase)
 
 
 def run(
@@ -76,9 +80,9 @@ def run_targets(names: Sequence[str], seconds: float, file: Path | None) -> int:
     """
     regimes = [REGIMES[name] for name in names]
     plan = targets.plan(regimes)
-    groups: dict[Case, targets.Group] = {}
+    groups: dict[AnyCase, targets.Group] = {}
 
-    def each(case: Case) -> None:
+    def each(case: AnyCase) -> None:
         groups[case] = targets.measure(case, plan[case], seconds)
 
     found = report.setting()
@@ -89,7 +93,7 @@ def run_targets(names: Sequence[str], seconds: float, file: Path | None) -> int:
     return _ended("targets", code, trouble)
 
 
-def _through(cases: Sequence[Case], each: Callable[[Case], None], label: str) -> tuple[int, str]:
+def _through(cases: Sequence[C], each: Callable[[C], None], label: str) -> tuple[int, str]:
     """Do all cases; the exit code, and what kept it from finishing."""
     done = 0
     try:

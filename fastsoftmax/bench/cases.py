@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastsoftmax._truth import as_dtype
 
@@ -166,6 +166,11 @@ class Case(NamedTuple):
         if self.operation.given is not None:
             read += prod(self.given_shape) * (8 if self.operation.given == LABELS else size)
         return read + sum(map(prod, self.result_shapes)) * size
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What makes it larger or smaller than another one."""
+        return {"shape": list(self.shape), "axis": self.axis}
 
     def with_option(self, option: Option) -> Case:
         """The same call with another option."""

@@ -111,7 +111,7 @@ def _copied(x: Array) -> Array:
     return copy
 
 
-def _refusal() -> str | None:
+def refusal() -> str | None:
     """Why a call that names no backend finds none."""
     try:
         _registry.resolve()
@@ -145,7 +145,7 @@ class Public(NamedTuple):
 
     def against(self, case: Case) -> str | None:
         """See `Contestant`."""
-        return _refusal()
+        return refusal()
 
     def bind(self, work: Workload) -> Trial:
         """See `Contestant`."""

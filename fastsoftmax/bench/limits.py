@@ -53,7 +53,9 @@ def missing() -> str | None:
 
 
 def probes(work: Workload) -> list[Probe]:
-    """The probes of a case; those of copies write to `work.out`."""
+    """The probes of a case, none without the core; those of copies write to `work.out`."""
+    if missing() is not None:
+        return []
     case, core = work.case, _cpp.load(None)
     found = []
     if case.operation.per_class:

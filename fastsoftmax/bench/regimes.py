@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from fastsoftmax.bench.cases import KNOWN, OPERATIONS, PLAIN, Case, Option
+from fastsoftmax.bench.sampled import DRAW, MAPPED, STEP, AnyCase, SampledCase
 
 PUBLIC, CORE = "fastsoftmax", "core"
 """The contestants of this package, beside its backends by their own names."""
@@ -32,7 +33,7 @@ class Target(NamedTuple):
     most that many times the rival's or, without a rival, that many seconds.
     """
 
-    rival: str | Case | None
+    rival: str | AnyCase | None
     factor: float | None = None
     within: float | None = None
 
@@ -40,12 +41,12 @@ class Target(NamedTuple):
 class Line(NamedTuple):
     """One line of the table."""
 
-    case: Case
+    case: AnyCase
     contestant: str = PUBLIC
     targets: tuple[Target, ...] = ()
 
     @property
-    def group(self) -> Case:
+    def group(self) -> AnyCase:
         """The case that is plain but the same: whatever shares it is measured in turns."""
         return self.case.with_option(PLAIN)
 
@@ -60,12 +61,12 @@ class Regime(NamedTuple):
     """Whether all peers take part, for comparison, where no target asks for them."""
 
 
-def faster(rival: str | Case, factor: float) -> Target:
+def faster(rival: str | AnyCase, factor: float) -> Target:
     """At least `factor` times as fast as the rival."""
     return Target(rival, factor=factor)
 
 
-def within(rival: str | Case | None, most: float) -> Target:
+def within(rival: str | AnyCase | None, most: float) -> Target:
     """At most `most` times as long as the rival."""
     return Target(rival, within=most)
 
@@ -107,7 +108,7 @@ def _in_l2(case: Case) -> bool:
     return case.bytes_moved <= IN_L2
 
 
-def _lines(cases: Iterable[Case], *targets: Target, contestant: str = PUBLIC) -> list[Line]:
+def _lines(cases: Iterable[AnyCase], *targets: Target, contestant: str = PUBLIC) -> list[Line]:
     return [Line(case, contestant, targets) for case in cases]
 
 
@@ -222,6 +223,42 @@ def _avx2() -> list[Line]:
     ]
 
 
+def _sampled_softmax() -> list[Line]:
+    return [
+        Line(
+            SampledCase(STEP, classes, sampled, batch, columns),
+            PUBLIC,
+            (faster(FASTEST, 2.0 if sampled == 8192 else 3.0),),
+        )
+        for classes in (100_000, 1_000_000)
+        for columns in (64, 256)
+        for batch in (128, 1024)
+        for sampled in (64, 1024, 8192)
+    ]
+
+
+def _samplers() -> list[Line]:
+    classes = 1_000_000
+    return [
+        *_lines(
+            [SampledCase(DRAW, classes, sampled) for sampled in (64, 1024, 8192)],
+            faster("TensorFlow", 4.0),
+        ),
+        Line(SampledCase(DRAW, classes, 100_000), PUBLIC, (within(None, 5e-3),)),
+    ]
+
+
+def _sampled_classes() -> list[Line]:
+    few, *more = [
+        SampledCase(STEP, classes, 1024, 128, 64)
+        for classes in (10_000, 100_000, 1_000_000, 10_000_000)
+    ]
+    return [
+        Line(few),
+        *_lines((*more, *(case.with_option(MAPPED) for case in (few, *more))), within(few, 1.5)),
+    ]
+
+
 def _busy_neighbour() -> list[Line]:
     return [
         Line(case.with_option(CROWDED), PUBLIC, (within(case, 3.0),))
@@ -278,6 +315,18 @@ REGIMES = {
             "sigmoid-bce",
             "mean binary cross-entropy with its gradient, and the sigmoid",
             tuple(_sigmoids()),
+        ),
+        Regime(
+            "sampled-softmax",
+            "a step of training with a sample of the classes: draw, mean loss and gradient",
+            tuple(_sampled_softmax()),
+        ),
+        Regime("samplers", "unique log-uniform candidates", tuple(_samplers())),
+        Regime(
+            "sampled-classes",
+            "such a step by the number of classes, in memory and in a file",
+            tuple(_sampled_classes()),
+            compared=False,
         ),
         Regime("one-call", "one call on 10 floats", tuple(_one_call())),
         Regime(

@@ -8,20 +8,21 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import fastsoftmax as fs
-from fastsoftmax.bench import limits, runner
+from fastsoftmax.bench import blas, limits, runner, sampled_contestants
 from fastsoftmax.bench.cases import Case
 from fastsoftmax.bench.contestants import Backend, Contestant, Core, Public
-from fastsoftmax.bench.limits import Limit
+from fastsoftmax.bench.limits import Limit, Probe
 from fastsoftmax.bench.peers import PEERS
 from fastsoftmax.bench.regimes import CORE, FASTEST, LIMIT, PUBLIC, Line, Regime
 from fastsoftmax.bench.runner import Timed, WrongResult
+from fastsoftmax.bench.sampled import AnyCase, SampledCase, SampledWorkload
 from fastsoftmax.bench.workload import Workload
 
 SECONDS = 1.0
@@ -35,13 +36,14 @@ class Entry(NamedTuple):
     """Who is measured in what."""
 
     contestant: str
-    case: Case
+    case: AnyCase
 
-    def label(self, group: Case) -> str:
+    def label(self, group: AnyCase) -> str:
         """Who it is among the entries of a group, and in what its case is another one."""
+        sizes = self.case.layout if self.case.sizes != group.sizes else ""
         threads = f"{self.case.threads} threads" if self.case.threads != group.threads else ""
         option = self.case.option.name if self.case.option != group.option else ""
-        return ", ".join(filter(None, (self.contestant, threads, option)))
+        return ", ".join(filter(None, (self.contestant, sizes, threads, option)))
 
 
 class Time(NamedTuple):
@@ -57,7 +59,7 @@ class Time(NamedTuple):
 class Group(NamedTuple):
     """Entries that took turns, those that could not and why, and the limit of the plain case."""
 
-    case: Case
+    case: AnyCase
     times: dict[Entry, Time]
     absent: dict[Entry, str]
     limit: Limit | None
@@ -72,14 +74,33 @@ class Group(NamedTuple):
 
 
 def contestant(name: str) -> Contestant:
-    """Whoever tables call by this name."""
+    """Whoever tables call by this name, for rows of logits."""
     own: dict[str, Contestant] = {PUBLIC: Public(), CORE: Core()}
     return PEERS.get(name) or own.get(name) or Backend(name)
 
 
-def plan(regimes: Sequence[Regime]) -> dict[Case, dict[Entry, bool]]:
+class Kind(NamedTuple):
+    """What cases of one type are measured with."""
+
+    contestant: Callable[[str], Any]  # by name, a `Contestant` of such cases
+    workload: Callable[[Any], Any]
+    probes: Callable[[Any], list[Probe]]
+
+
+_KINDS: dict[type, Kind] = {
+    Case: Kind(contestant, Workload, limits.probes),
+    SampledCase: Kind(sampled_contestants.contestant, SampledWorkload, sampled_contestants.probes),
+}
+
+
+def kind(case: AnyCase) -> Kind:
+    """What cases of this one's type are measured with."""
+    return _KINDS[type(case)]
+
+
+def plan(regimes: Sequence[Regime]) -> dict[AnyCase, dict[Entry, bool]]:
     """The groups to be measured; whether an entry has its turns however slow it is."""
-    groups: dict[Case, dict[Entry, bool]] = {}
+    groups: dict[AnyCase, dict[Entry, bool]] = {}
     for regime in regimes:
         for line in regime.lines:
             entries = groups.setdefault(line.group, {})
@@ -95,13 +116,13 @@ def _required(line: Line) -> Iterator[Entry]:
     """The line's own entry and those of the rivals that its targets name."""
     yield Entry(line.contestant, line.case)
     for target in line.targets:
-        if isinstance(target.rival, Case):
+        if isinstance(target.rival, AnyCase):
             yield Entry(line.contestant, target.rival)
         elif target.rival not in (FASTEST, LIMIT, None):
             yield Entry(target.rival, line.group)
 
 
-def measure(case: Case, entries: dict[Entry, bool], seconds: float) -> Group:
+def measure(case: AnyCase, entries: dict[Entry, bool], seconds: float) -> Group:
     """Check and time one group.
 
     Parameters
@@ -123,21 +144,22 @@ def measure(case: Case, entries: dict[Entry, bool], seconds: float) -> Group:
     WrongResult
         If a result of this package breaks its bound.
     """
-    works: dict[Case, Workload] = {}
+    works: dict[AnyCase, Any] = {}
+    who, workload, probes = kind(case)
     absent: dict[Entry, str] = {}
     calls: dict[Entry, Timed] = {}
     ulps: dict[Entry, float] = {}
     # This package is called as by a user who has said once how many threads there are.
-    with fs.threads(1):
+    with fs.threads(1), blas.one_thread():
         for entry in entries:
-            who = contestant(entry.contestant)
-            if (why := who.against(entry.case)) is not None:
+            rival = who(entry.contestant)
+            if (why := rival.against(entry.case)) is not None:
                 absent[entry] = why
                 continue
             if entry.case not in works:
-                works[entry.case] = Workload(entry.case)
+                works[entry.case] = workload(entry.case)
             try:
-                trial, worst = runner.admit(who, works[entry.case])
+                trial, worst = runner.admit(rival, works[entry.case])
             except (WrongResult, RuntimeError, ValueError, NotImplementedError) as error:
                 if entry.contestant not in PEERS:
                     raise
@@ -154,26 +176,26 @@ def measure(case: Case, entries: dict[Entry, bool], seconds: float) -> Group:
         for entry in slow:
             del calls[entry]
         gc.collect()  # what the slow ones held
-        samples, limit = _turns(case, works.get(case), calls, warm, seconds)
+        beside = probes(works[case]) if case in works else []
+        samples, limit = _turns(calls, warm, beside, case.threads, seconds)
     times = {entry: _time(samples[entry], ulps[entry]) for entry in calls}
     times |= {e: Time(*(warm[e][1],) * 3, ulps[e], 1) for e in slow}
     return Group(case, times, absent, limit)
 
 
 def _turns(
-    case: Case,
-    work: Workload | None,
     calls: dict[Entry, Timed],
     warm: dict[Entry, tuple[int, float]],
+    probes: Sequence[Probe],
+    threads: int,
     seconds: float,
 ) -> tuple[dict[Entry, list[float]], Limit | None]:
     """Samples of all entries and of the probes, those beside a busy process after the others."""
-    probes = limits.probes(work) if work is not None and limits.missing() is None else []
     quiet = [entry for entry in calls if not entry.case.option.crowded]
     crowded = [entry for entry in calls if entry.case.option.crowded]
     counts = [warm[entry][0] for entry in quiet] + [runner.warm_up(p.call)[0] for p in probes]
     turns = [calls[entry] for entry in quiet] + [probe.call for probe in probes]
-    found = runner.rounds(turns, counts, case.threads, seconds)
+    found = runner.rounds(turns, counts, threads, seconds)
     samples = dict(zip(quiet, found, strict=False))
     if crowded:
         with _busy_process():

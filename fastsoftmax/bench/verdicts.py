@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fastsoftmax._terminal import duration, table
-from fastsoftmax.bench.cases import PLAIN, Case
+from fastsoftmax.bench import blas
+from fastsoftmax.bench.cases import PLAIN
 from fastsoftmax.bench.peers import PEERS
 from fastsoftmax.bench.regimes import FASTEST, LIMIT, Line, Regime, Target
+from fastsoftmax.bench.sampled import AnyCase
 from fastsoftmax.bench.targets import Entry, Group, Time
 
 SCHEMA_VERSION = 1
@@ -33,8 +35,9 @@ _COLUMNS = {
 
 _LEGEND = """\
 Medians; the rivals of a line take turns. limit: the longer of all bytes, read once and written
-once, at the rate of a copy, and all exponentials at their rate in registers. x: that time over
-ours. ~: so slow that it got no turn after its first."""
+once, at the rate of a copy, and all exponentials at their rate in registers; with a sample of the
+classes the three matrix products. x: that time over ours. ~: so slow that it got no turn after its
+first."""
 
 
 class Ruling(NamedTuple):
@@ -118,7 +121,7 @@ def _rival(target: Target, line: Line, group: Group) -> tuple[str, float | None]
     if target.rival == FASTEST:
         entry = group.fastest_peer()
         name = "fastest peer"
-    elif isinstance(target.rival, Case):
+    elif isinstance(target.rival, AnyCase):
         entry = Entry(line.contestant, target.rival)
         name = _own_name(target.rival, line.case)
     else:
@@ -127,8 +130,11 @@ def _rival(target: Target, line: Line, group: Group) -> tuple[str, float | None]
     return name, None if found is None else found.median
 
 
-def _own_name(rival: Case, case: Case) -> str:
+def _own_name(rival: AnyCase, case: AnyCase) -> str:
     """What another case of the same contestant is to this one."""
+    if rival.sizes != case.sizes:
+        option = "" if rival.option == PLAIN else f", {rival.option.name}"
+        return f"own {rival.layout}{option}"
     if case.option.crowded:
         return "quiet median"
     if rival.threads != case.threads:
@@ -136,12 +142,13 @@ def _own_name(rival: Case, case: Case) -> str:
     return "plain call" if rival.option == PLAIN else rival.option.name
 
 
-def text(regimes: Sequence[Regime], groups: Mapping[Case, Group], found: dict[str, Any]) -> str:
+def text(regimes: Sequence[Regime], groups: Mapping[AnyCase, Group], found: dict[str, Any]) -> str:
     """The setting, the peers, a table for each regime, and the count."""
     machine = found["machine"]
     parts = [
         f"fastsoftmax {machine['version']}, {machine['cpu']}",
         *_peers(),
+        f"BLAS: {blas.described()}",
         _LEGEND,
     ]
     counts: dict[str, int] = {}
@@ -197,7 +204,7 @@ def _times(their: Time | None, ours: float | None) -> str:
     return f"{'~' if their.samples == 1 else ''}{their.median / ours:.2f}"
 
 
-def _label(case: Case) -> str:
+def _label(case: AnyCase) -> str:
     parts = [case.layout]
     if case.operation.name != "softmax":
         parts.insert(0, case.operation.name)
@@ -210,7 +217,7 @@ def _label(case: Case) -> str:
 
 def document(
     regimes: Sequence[Regime],
-    groups: Mapping[Case, Group],
+    groups: Mapping[AnyCase, Group],
     found: dict[str, Any],
     complete: bool,
 ) -> dict[str, Any]:
@@ -219,6 +226,7 @@ def document(
         "schema_version": SCHEMA_VERSION,
         "complete": complete,
         **found,
+        "blas": blas.described(),
         "peers": {
             name: {"version": None if why else peer.version, "missing": why}
             for name, peer in PEERS.items()
@@ -252,12 +260,11 @@ def document(
     }
 
 
-def _case(case: Case) -> dict[str, Any]:
+def _case(case: AnyCase) -> dict[str, Any]:
     return {
         "operation": case.operation.name,
         "dtype": case.dtype,
-        "shape": list(case.shape),
-        "axis": case.axis,
+        **case.sizes,
         "threads": case.threads,
         "option": case.option.name,
     }

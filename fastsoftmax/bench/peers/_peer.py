@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from fastsoftmax._truth import FORMATS, OPERATIONS, Bound
 from fastsoftmax.bench.cases import LABELS, PLAIN, Case, Result
 from fastsoftmax.bench.contestants import Trial
+from fastsoftmax.bench.sampled import SampledWorkload
 from fastsoftmax.bench.workload import Workload
 
 TOLERANCE = {"float64": 1e-6, "float32": 1e-3, "float16": 0.1, "bfloat16": 0.1}
@@ -43,6 +44,8 @@ class Peer:
     modules: ClassVar[tuple[str, ...]]
     operations: ClassVar[Collection[str]] = OPERATIONS
     dtypes: ClassVar[Collection[str]] = ("float32", "float64")
+    sampled: ClassVar[Collection[str]] = ()
+    """Of candidate sampling, the names of `sampled.TASKS`."""
     any_axis: ClassVar[bool] = True
     max_threads: ClassVar[int | None] = None
     """Where a process can choose the number only once, it is 1."""
@@ -53,6 +56,10 @@ class Peer:
 
     def bind(self, work: Workload) -> Trial:
         """See `Contestant`."""
+        raise NotImplementedError
+
+    def bind_sampled(self, work: SampledWorkload) -> Trial:
+        """Get ready for a case of candidate sampling, whose results are ids or a `Step`."""
         raise NotImplementedError
 
     def missing(self) -> str | None:

@@ -15,6 +15,7 @@ import numpy as np
 from fastsoftmax.bench.cases import KNOWN, OPERATIONS, Case
 from fastsoftmax.bench.contestants import Results, Trial
 from fastsoftmax.bench.peers._peer import Peer
+from fastsoftmax.bench.sampled import DRAW, TASKS, SampledWorkload, Step
 from fastsoftmax.bench.workload import Workload
 
 
@@ -38,6 +39,7 @@ class TensorFlow(Peer):
     distribution = "tensorflow"
     modules = ("tensorflow",)
     operations = tuple(KNOWN)
+    sampled = tuple(TASKS)
     dtypes = ("float32", "float64", "float16", "bfloat16")
     max_threads = 1
 
@@ -57,6 +59,46 @@ class TensorFlow(Peer):
             raw = {"softmax": "Softmax", "log_softmax": "LogSoftmax"}[case.operation.name]
             return Trial(partial(getattr(tensorflow.raw_ops, raw), logits=x))
         return Trial(partial(getattr(tensorflow.nn, case.operation.name), x, case.axis))
+
+    def bind_sampled(self, work: SampledWorkload) -> Trial:
+        """See `Peer`."""
+        tensorflow, case = self.library(), work.case
+        labels = tensorflow.constant(work.labels[:, None])
+        draw = partial(
+            tensorflow.raw_ops.LogUniformCandidateSampler,
+            true_classes=labels,
+            num_true=1,
+            num_sampled=case.sampled,
+            unique=True,
+            range_max=case.classes,
+        )
+        if case.operation == DRAW:
+            return Trial(draw, lambda drawn: np.asarray(drawn.sampled_candidates.numpy()))
+        return Trial(
+            _step(tensorflow, work, labels, draw),
+            lambda returned: Step(*(np.asarray(tensor.numpy()) for tensor in returned)),
+        )
+
+
+def _step(tensorflow: Any, work: SampledWorkload, labels: Any, draw: Any) -> Callable[[], Any]:
+    """Compiled once. Gradients of the tables are `IndexedSlices`, as optimizers take them."""
+    case = work.case
+    weight, bias = tensorflow.Variable(work.weight), tensorflow.Variable(work.bias)
+    inputs = tensorflow.constant(work.x)
+
+    def step(inputs: Any) -> Any:
+        with tensorflow.GradientTape() as tape:
+            tape.watch(inputs)
+            drawn = draw()  # what the loss would call without `sampled_values`
+            losses = tensorflow.nn.sampled_softmax_loss(
+                weight, bias, labels, inputs, case.sampled, case.classes, sampled_values=drawn
+            )
+            loss = tensorflow.reduce_mean(losses)
+        by_inputs, by_weight, by_bias = tape.gradient(loss, [inputs, weight, bias])
+        # Rows and numbers are of the same classes in the same order.
+        return *drawn, loss, by_inputs, by_weight.indices, by_weight.values, by_bias.values
+
+    return partial(tensorflow.function(step), inputs)
 
 
 def _array(returned: Any) -> Results:

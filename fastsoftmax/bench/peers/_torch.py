@@ -5,6 +5,7 @@ Results go into `out` where an operation has one. The threads are torch's global
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from fastsoftmax._typing import Array
 from fastsoftmax.bench.cases import KNOWN, OPERATIONS
 from fastsoftmax.bench.contestants import Results, Trial
 from fastsoftmax.bench.peers._peer import Peer
+from fastsoftmax.bench.sampled import DRAW, TASKS, SampledWorkload, Step
 from fastsoftmax.bench.workload import Workload
 
 
@@ -61,6 +63,7 @@ class Torch(_Torch):
 
     name = "torch"
     operations = tuple(KNOWN)
+    sampled = tuple(TASKS)
     dtypes = ("float32", "float64", "float16", "bfloat16")
 
     def bind(self, work: Workload) -> Trial:
@@ -74,6 +77,17 @@ class Torch(_Torch):
         names = {"softmax": torch._softmax, "log_softmax": torch._log_softmax}
         function = names[work.case.operation.name]
         return Trial(lambda: function(x, axis, False, out=out), self.array)
+
+    def bind_sampled(self, work: SampledWorkload) -> Trial:
+        """See `Peer`."""
+        torch, case = self.ready(1), work.case
+        draw = partial(_log_uniform, torch, case.classes, case.sampled)
+        if case.operation == DRAW:
+            return Trial(draw, lambda drawn: np.asarray(drawn[0].numpy()))
+        return Trial(
+            _step(torch, work, draw),
+            lambda returned: Step(*(np.asarray(tensor.detach().numpy()) for tensor in returned)),
+        )
 
     def _further(self, torch: Any, work: Workload) -> Callable[[], Any]:
         x, out = self.tensor(work.x), self.tensor(work.out)
@@ -114,6 +128,68 @@ def _binary_cross_entropy(torch: Any, x: Any, targets: Any, grad: Any) -> Callab
         return value, grad.sub_(targets).div_(x.numel())
 
     return call
+
+
+def _log_uniform(torch: Any, classes: int, sampled: int) -> tuple[Any, int]:
+    """Unique candidates, ascending, and how many tries they took.
+
+    More tries than there usually are, of which the first different ones count: a third of the time
+    of drawing what is missing again and again. `multinomial` takes time by the number of classes.
+    """
+    tries = 2 * sampled + 64
+    while True:
+        u = torch.rand(tries, dtype=torch.float64)
+        drawn = u.mul_(math.log1p(classes)).exp_().sub_(1).long().clamp_(max=classes - 1)
+        ids, place = torch.unique(drawn, return_inverse=True)
+        if len(ids) >= sampled:
+            break
+        tries *= 2
+    order = torch.arange(tries)
+    first = torch.full((len(ids),), tries).scatter_reduce_(0, place, order, "amin")
+    last, _ = torch.kthvalue(first, sampled)
+    return ids[first <= last], int(last) + 1
+
+
+def _step(torch: Any, work: SampledWorkload, draw: Any) -> Callable[[], Any]:
+    """Autograd down to the gathered rows: what `embedding(sparse=True)` does takes longer.
+
+    So does a mask of all pairs, for accidental hits, instead of looking up the labels.
+    """
+    classes = work.case.classes
+    weight, bias, labels = map(torch.from_numpy, (work.weight, work.bias, work.labels))
+    inputs = torch.from_numpy(work.x).requires_grad_()
+    target = torch.zeros(len(labels), dtype=torch.long)
+
+    def expected(ids: Any, tries: int) -> Any:
+        others = torch.log1p(1 / (ids.double() + 1)).div_(-math.log1p(classes)).log1p_()
+        return others.mul_(tries).expm1_().neg_()
+
+    def rows(ids: Any) -> tuple[Any, Any]:
+        return weight.index_select(0, ids).requires_grad_(), bias[ids].requires_grad_()
+
+    def step() -> Any:
+        ids, tries = draw()
+        of_true, of_drawn = expected(labels, tries), expected(ids, tries)
+        place = torch.searchsorted(ids, labels).clamp_(max=len(ids) - 1)
+        hits = (ids[place] == labels).nonzero().squeeze(1)
+        with torch.enable_grad():
+            true_rows, true_bias = rows(labels)
+            drawn_rows, drawn_bias = rows(ids)
+            true = (inputs * true_rows).sum(1) + (true_bias - of_true.log().float())
+            others = torch.addmm(drawn_bias - of_drawn.log().float(), inputs, drawn_rows.t())
+            with torch.no_grad():
+                others[hits, place[hits]] = -math.inf
+            logits = torch.cat([true[:, None], others], 1)
+            loss = torch.nn.functional.cross_entropy(logits, target)
+        inputs.grad = None
+        loss.backward()
+        return (
+            *(ids, of_true, of_drawn, loss, inputs.grad),
+            *(torch.cat([labels, ids]), torch.cat([true_rows.grad, drawn_rows.grad])),
+            torch.cat([true_bias.grad, drawn_bias.grad]),
+        )
+
+    return step
 
 
 class OneDnn(_Torch):
