@@ -18,7 +18,19 @@ import fastsoftmax as fs
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "fastsoftmax"
-PUBLIC = {"activations", "losses", "gradients", "cli", "selftest", "bench", "demo", "__main__"}
+PUBLIC = {
+    "activations",
+    "losses",
+    "gradients",
+    "in_batch",
+    "evaluation",
+    "frequency",
+    "cli",
+    "selftest",
+    "bench",
+    "demo",
+    "__main__",
+}
 OPTIONAL = {
     *("numba", "llvmlite", "ml_dtypes", "torch", "jax", "scipy", "rich", "tensorflow", "onnx"),
     *("onnxruntime", "threadpoolctl", "mpmath", "sklearn", "dask", "psutil"),

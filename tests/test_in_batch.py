@@ -120,9 +120,7 @@ def test_hits_have_gradient_0_and_are_finite_in_every_type(backend, rng, dtype):
 def test_hits_count_where_that_is_wanted(backend, rng):
     q, k = batch(rng, 12, 12, 4)
     ids = rng.integers(3, size=12)
-    kept = fs.in_batch_softmax_loss(
-        q, k, ids=ids, remove_accidental_hits=False, backend=backend
-    )
+    kept = fs.in_batch_softmax_loss(q, k, ids=ids, remove_accidental_hits=False, backend=backend)
     assert kept == fs.in_batch_softmax_loss(q, k, backend=backend)
     assert kept > fs.in_batch_softmax_loss(q, k, ids=ids, backend=backend)
 
@@ -200,8 +198,7 @@ def test_each_gradient_has_its_own_array_s_type(backend, rng):
 def test_one_thread_or_two_give_the_same_bits(backend, rng):
     q, k = batch(rng, 200, 200, 8, np.float32)
     one, two = (
-        fs.in_batch_softmax_loss(q, k, reduction="none", threads=n, backend=backend)
-        for n in (1, 2)
+        fs.in_batch_softmax_loss(q, k, reduction="none", threads=n, backend=backend) for n in (1, 2)
     )
     np.testing.assert_array_equal(one, two)
 
