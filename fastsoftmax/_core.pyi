@@ -94,6 +94,20 @@ class Target:
         threads: int,
         /,
     ) -> None: ...
+    def update_rows(
+        self,
+        rule: str,
+        weight: Array,
+        states: tuple[Array, ...],
+        ids: Array,
+        rows: Array,
+        rate: float,
+        decay: float,
+        eps: float,
+        shares: tuple[float, float],
+        threads: int,
+        /,
+    ) -> None: ...
     def binary_cross_entropy(
         self,
         logits: Array,
@@ -136,6 +150,21 @@ class Target:
         threads: int,
         /,
     ) -> float: ...
+    def draw(
+        self,
+        kind: int,
+        num_classes: int,
+        scale: float,
+        thresholds: Array,
+        aliases: Array,
+        tree: Array,
+        capsule: object,
+        ids: Array,
+        unique: bool,
+        excluded: Array | None,
+        most_draws: int,
+        /,
+    ) -> tuple[int, int]: ...
 
 def targets() -> dict[str, str | None]: ...
 def target(name: str) -> Target: ...

@@ -71,14 +71,15 @@ def arrays(inputs: Any, weight: Any, labels: Any, bias: Any, strategy: Any) -> A
 def _true_classes(labels: Any, examples: int, classes: int) -> Array:
     """Labels as [N, T], a copy of this call's own."""
     given = as_array(labels, "labels")
-    if given.ndim not in (1, 2) or len(given) != examples or (given.ndim == 2 and not given.size):
+    true = given.shape[1] if given.ndim == 2 else 1
+    if given.ndim not in (1, 2) or len(given) != examples or true == 0:
         raise ValueError(
             f"labels has shape {given.shape}; for {examples} examples it must be ({examples},), or "
             f"({examples}, T) for T >= 1 true classes each"
         )
     if given.dtype.kind not in "iu":
         raise TypeError(f"labels has dtype {given.dtype}; class indices are integers")
-    return class_indices(given, classes, None, True).reshape(examples, -1)
+    return class_indices(given, classes, None, True).reshape(examples, true)
 
 
 def draw(
@@ -125,7 +126,8 @@ def _checked_ids(candidates: Any, classes: int) -> Array:
     ids = as_array(candidates.ids, "candidates.ids")
     if ids.ndim != 1 or ids.dtype.kind not in "iu":
         raise ValueError(
-            f"candidates.ids must be integers in one dimension, not {ids.dtype} of shape {ids.shape}"
+            f"candidates.ids has dtype {ids.dtype} and shape {ids.shape}; it must be integers in "
+            "one dimension"
         )
     own = ids.astype(np.int64, order="C", copy=True)
     outside = (own < 0) | (own >= classes) if ids.dtype.char != "L" else ids >= classes

@@ -124,7 +124,7 @@ class _Step:
         losses = np.empty((examples, 1), self.real)
         if self.with_gradient:
             by_inputs = empty((examples, columns), self.real)
-            by_rows = empty((candidates, columns), self.real)
+            by_rows = (empty if examples else np.zeros)((candidates, columns), self.real)
             by_bias = np.zeros(candidates, self.real)
             factors = np.empty((examples, true), self.real)
         for at, logits in self._blocks(candidates + true):
@@ -189,7 +189,7 @@ class _Step:
         per_line = LINE // self.real.itemsize
         padded = -(-width // per_line) * per_line
         count = max(1, -(-examples * padded * self.real.itemsize // BLOCK_BYTES))
-        step = -(-examples // count)
+        step = max(1, -(-examples // count))
         room = empty((step, padded), self.real)
         return [
             (slice(i, min(i + step, examples)), room[: min(step, examples - i), :width])

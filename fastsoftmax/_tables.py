@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastsoftmax._arrays import as_floats
+from fastsoftmax._arrays import as_floats, is_float
 from fastsoftmax._typing import Array
 
 STRATEGIES = ("div", "mod")
@@ -57,7 +57,7 @@ class Table(NamedTuple):
         for number, array in enumerate(self.shards):
             places = np.flatnonzero(shard == number)
             if places.size:
-                yield Block(array, rows[places], places)
+                yield Block(array, rows[places], _as_slice(places))
 
     def tiles(self, most_rows: int) -> Iterator[Tile]:
         """All rows, as views of no more than `most_rows` at a time, in the order of the shards."""
@@ -83,15 +83,24 @@ class Table(NamedTuple):
         return shard, ids - (shard * size + np.minimum(shard, larger))
 
 
-def as_table(weight: Any, name: str, strategy: str, *, one_column: bool = False) -> Table:
+def _as_slice(places: Array) -> Array | slice:
+    """Ascending places, as a slice where none is left out: what it takes need not be copied."""
+    first, last = int(places[0]), int(places[-1])
+    return slice(first, last + 1) if last - first == len(places) - 1 else places
+
+
+def as_table(
+    weight: Any, name: str, strategy: str, *, one_column: bool = False, in_place: bool = False
+) -> Table:
     """From an array, or a list or tuple of shards, to a table.
 
-    With `one_column` every array has one dimension: a number for each class, as a bias.
+    With `one_column` every array has one dimension: a number for each class, as a bias. With
+    `in_place` the arrays are to be changed, so they must be what was handed in, and writable.
     """
     if strategy not in STRATEGIES:
         known = " or ".join(map(repr, STRATEGIES))
         raise ValueError(f"partition_strategy must be {known}, not {strategy!r}")
-    if type(weight) is np.ndarray:  # as below, without what shards need
+    if type(weight) is np.ndarray and not in_place:  # as below, without what shards need
         alone = _matrix(weight, name, one_column)
         return Table((alone,), len(alone), strategy)
     sharded = (
@@ -99,6 +108,8 @@ def as_table(weight: Any, name: str, strategy: str, *, one_column: bool = False)
     )
     given = weight if sharded else [weight]
     names = [f"{name}[{i}]" for i in range(len(given))] if sharded else [name]
+    if in_place:
+        given = [_changeable(a, n) for a, n in zip(given, names, strict=True)]
     shards = tuple(_matrix(a, n, one_column) for a, n in zip(given, names, strict=True))
     for array, own in zip(shards, names, strict=True):
         if array.shape[1] != shards[0].shape[1] or array.dtype != shards[0].dtype:
@@ -119,6 +130,22 @@ def as_table(weight: Any, name: str, strategy: str, *, one_column: bool = False)
 
 def _is_matrix(array: Any, one_column: bool) -> bool:
     return np.ndim(array) == (1 if one_column else 2)
+
+
+def _changeable(array: Any, name: str) -> Array:
+    """The array itself; an error where a copy would be changed in its place."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(
+            f"{name} is changed in place and must be a NumPy array, not {type(array).__name__}"
+        )
+    if not is_float(array.dtype) or not array.dtype.isnative:
+        raise TypeError(
+            f"{name} has dtype {array.dtype!r}; to be changed in place it must be of float16, "
+            "bfloat16, float32 or float64 in native byte order"
+        )
+    if not array.flags.writeable:
+        raise ValueError(f"{name} is read-only")
+    return array.view(np.ndarray)
 
 
 def _matrix(array: Any, name: str, one_column: bool) -> Array:

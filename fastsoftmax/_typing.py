@@ -132,6 +132,67 @@ class Match(NamedTuple):
     hit_columns: Array
 
 
+UNIFORM, LOG_UNIFORM, ALIAS, COUNTS = range(4)
+"""How a number u in [0, 1) becomes a class, with x = u * scale, below `num_classes`:
+
+floor(x); floor(exp(x)) - 1; the column floor(x), or its alias where the rest of x is not below the
+column's threshold; the class into whose share of the counts' running sum floor(x) falls.
+"""
+
+
+class DrawCall(NamedTuple):
+    """Draws of classes in normal form: one `next_double` of the generator each, and no more.
+
+    `kind` is one of the four above; `thresholds` (float64) and `aliases` (int64) have an entry per
+    class for ALIAS, `tree` is a Fenwick tree of int64 counts for COUNTS; else they are empty.
+    `ids` (int64, C order) takes classes in the order in which they are drawn, each once if `unique`
+    says so, until it is full or `most_draws` were made. A class among `excluded` (int64, sorted,
+    not empty) is drawn again, and that was no try.
+    """
+
+    kind: int
+    num_classes: int
+    scale: float
+    thresholds: Array
+    aliases: Array
+    tree: Array
+    generator: np.random.Generator
+    ids: Array
+    unique: bool
+    excluded: Array | None
+    most_draws: int
+
+
+class UpdateCall(NamedTuple):
+    """A step of an optimizer on some rows of a table of weights, in normal form.
+
+    `weight` has two dimensions, any float type and any strides; `states`, none, one or two by the
+    `rule`, have its shape and the compute type. `ids` are int64 in C order, in range and ascending,
+    each once, and this call's own memory; `rows` has a gradient for each, of any float type. Apart
+    from `ids` nothing shares memory, and no array holds an element twice.
+
+    With g = rows[i], to which decay w is added unless `decay` is 0, and (a, b) = shares, each
+    operation rounded:
+
+        "sgd"                                                   w -= rate g
+        "adagrad"   s += g g                                    w -= rate (g / (sqrt(s) + eps))
+        "adam"      m += (g - m) a;  v += (g g - v) b           w -= rate (m / (sqrt(v) + eps))
+
+    All numbers are finite and numbers of the compute type. The new w is rounded to its type last.
+    """
+
+    rule: str
+    weight: Array
+    states: tuple[Array, ...]
+    ids: Array
+    rows: Array
+    rate: float
+    decay: float
+    eps: float
+    shares: tuple[float, float]
+    threads: int
+
+
 Shortcut: TypeAlias = "Callable[..., Any]"
 """A public function's own arguments in the ordinary case: its result, or NotImplemented.
 
@@ -220,3 +281,11 @@ class Backend(Protocol):
 
         That is of_candidates[s] for a candidate, and factors[n, t] * x[n] for a label.
         """
+
+    # Of samplers.
+
+    def draw(self, call: DrawCall) -> tuple[int, int]:
+        """How many classes were found, and in how many tries; the same in every backend."""
+
+    def update_rows(self, call: UpdateCall) -> None:
+        """Operations of IEEE 754 in the order that `UpdateCall` gives, subnormals kept."""

@@ -93,9 +93,9 @@ def _result(
     value = how.each(losses) if kind == "none" else how.of_sum(float(losses.sum(dtype=np.float64)))
     if gradient is None:
         return value
-    by_inputs, *rest = gradient
     with np.errstate(all="ignore"):  # a half type has less room
-        return value, SampledGrads(by_inputs.astype(inputs.dtype, copy=False), *rest)
+        by_inputs = gradient.inputs.astype(inputs.dtype, copy=False)
+    return value, SampledGrads(by_inputs, *gradient[1:])
 
 
 def sampled_softmax_loss(

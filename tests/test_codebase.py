@@ -18,19 +18,8 @@ import fastsoftmax as fs
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "fastsoftmax"
-PUBLIC = {
-    "activations",
-    "losses",
-    "gradients",
-    "in_batch",
-    "evaluation",
-    "frequency",
-    "cli",
-    "selftest",
-    "bench",
-    "demo",
-    "__main__",
-}
+PUBLIC = {"activations", "losses", "gradients", "samplers", "sampled", "updates"}
+PUBLIC |= {"in_batch", "frequency", "evaluation", "cli", "selftest", "bench", "demo", "__main__"}
 OPTIONAL = {
     *("numba", "llvmlite", "ml_dtypes", "torch", "jax", "scipy", "rich", "tensorflow", "onnx"),
     *("onnxruntime", "threadpoolctl", "mpmath", "sklearn", "dask", "psutil"),
@@ -154,7 +143,7 @@ def test_examples_need_numpy_and_the_public_names_only(path):
 
 def test_the_shared_modules_do_not_look_up():
     below = ("_typing", "_machine", "_threads", "_memory", "_arrays", "_registry", "_shortcut")
-    below += ("_labels", "_loss_arrays", "_config")
+    below += ("_labels", "_loss_arrays", "_tables", "_update_arrays", "_config")
     for place, module in enumerate(below):
         above = PUBLIC | set(below[place + 1 :])
         used = {name.partition(".")[0] for name in parts(f"fastsoftmax/{module}.py")}

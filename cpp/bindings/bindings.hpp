@@ -33,6 +33,11 @@ PyObject* add_scaled_rows(PyObject* self, PyObject* const* arguments);
 PyObject* shift_columns(PyObject* self, PyObject* const* arguments);
 PyObject* sum_rows(PyObject* self, PyObject* const* arguments);
 
+// A method of Target, in draws.cpp.
+PyObject* draw_classes(PyObject* self, PyObject* const* arguments);
+// A method of Target, in row_updates.cpp.
+PyObject* update_rows(PyObject* self, PyObject* const* arguments);
+
 // Below this many elements a call is over sooner than the GIL is handed back and forth.
 constexpr int64_t elements_with_gil = 16 * 1024;
 

@@ -2,39 +2,11 @@
 
 #include <cmath>
 
-#include "bindings.hpp"
-#include "checks.hpp"
 #include "match.hpp"
-#include "parts.hpp"
-#include "sampled.hpp"
+#include "tables.hpp"
 
 namespace fastsoftmax {
 namespace {
-
-Table table_of(py::handle given) {
-    const auto a = array_of(given, "table");
-    require(a.ndim() == 2, "table: not two-dimensional");
-    return {const_cast<char*>(static_cast<const char*>(a.data())),
-            a.shape(0),
-            a.shape(1),
-            a.strides(0),
-            a.strides(1),
-            elem_of(a, "table")};
-}
-
-// Contiguous int64, each of them from 0 to below `limit`.
-const int64_t* indices_of(const py::array& a, int64_t limit, const char* name) {
-    const py::dtype type = a.dtype();
-    require(type.kind() == 'i' && type.itemsize() == 8 && type.byteorder() != '>', name);
-    require_contiguous(a, name);
-    const auto* const found = static_cast<const int64_t*>(a.data());
-    const int64_t n = a.size();
-    bool inside = true;
-    for (int64_t i = 0; i < n; ++i)
-        inside &= static_cast<uint64_t>(found[i]) < static_cast<uint64_t>(limit);
-    require(inside, name);
-    return found;
-}
 
 bool is_wide(const py::array& a, const char* name) {
     const Elem type = elem_of(a, name);
@@ -53,26 +25,6 @@ py::array numbers_of(py::handle given, bool wide, int64_t size, const char* name
 void* result_of(py::array& a) {
     require(a.writeable(), "out: read-only");
     return a.mutable_data();
-}
-
-int threads_of(py::handle given) {
-    const int threads = given.cast<int>();
-    require(threads >= 1, "threads: not positive");
-    return threads;
-}
-
-const SampledKernels& sampled_of(PyObject* self) { return *TargetObject::of(self)->sampled; }
-
-// Runs do_part on parts of `count` things of `size` numbers each, without the GIL if that pays.
-template <class DoPart>
-PyObject* dealt(int64_t count, int64_t size, int threads, DoPart do_part) {
-    if (count * size < elements_with_gil) {
-        do_part(int64_t(0), count);
-    } else {
-        const WithoutGil unlocked;
-        in_parts(count, size, threads, do_part);
-    }
-    return py::none().release().ptr();
 }
 
 }  // namespace

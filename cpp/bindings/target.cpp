@@ -113,6 +113,8 @@ void add_target(py::module_& m) {
                                       "logits, offsets, hit_rows, hit_columns, threads"),
         fast_method<sum_rows, 7>("sum_rows",
                                  "order, starts, of_candidates, factors, x, out, threads"),
+        fast_method<draw_classes, 11>("draw", "What a DrawCall holds, the generator as a capsule."),
+        fast_method<update_rows, 10>("update_rows", "What an UpdateCall holds."),
         {nullptr, nullptr, 0, nullptr}};
     static PyGetSetDef properties[] = {{"name", name, nullptr, "Its instruction set.", nullptr},
                                        {nullptr, nullptr, nullptr, nullptr, nullptr}};

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from fastsoftmax import _machine
-from fastsoftmax._typing import UNSET, Array, BackwardCall, BinaryCall, Call, LossCall, Match
+from fastsoftmax._typing import (
+    UNSET,
+    Array,
+    BackwardCall,
+    BinaryCall,
+    Call,
+    DrawCall,
+    LossCall,
+    Match,
+    UpdateCall,
+)
 
 if TYPE_CHECKING:
     from fastsoftmax import _core
@@ -168,6 +178,16 @@ class CppBackend:
     ) -> None:
         """See `Backend`."""
         self._target.sum_rows(match.order, match.starts, of_candidates, factors, x, out, threads)
+
+    def draw(self, call: DrawCall) -> tuple[int, int]:
+        """See `Backend`."""
+        bits = call.generator.bit_generator
+        with bits.lock:
+            return self._target.draw(*call[:6], bits.capsule, *call[7:])
+
+    def update_rows(self, call: UpdateCall) -> None:
+        """See `Backend`."""
+        self._target.update_rows(*call)
 
     def bare(self, operation: str, call: Call) -> Callable[[], object]:
         """The core's own function with its arguments, and no Python around it: to be timed."""

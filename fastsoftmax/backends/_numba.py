@@ -16,7 +16,16 @@ import numpy as np
 from fastsoftmax._at_labels import nll_loss
 from fastsoftmax._ordinary import Rows, shortcuts
 from fastsoftmax._table_rows import NumpySteps
-from fastsoftmax._typing import Array, BackwardCall, BinaryCall, Call, LossCall, Match
+from fastsoftmax._typing import (
+    Array,
+    BackwardCall,
+    BinaryCall,
+    Call,
+    DrawCall,
+    LossCall,
+    Match,
+    UpdateCall,
+)
 from fastsoftmax.backends._numba_pieces import (
     PIECE,
     CallRows,
@@ -170,6 +179,7 @@ class NumbaBackend(NumpySteps):
         from fastsoftmax.backends import _numba_kernels as kernels
         from fastsoftmax.backends import _numba_loss_calls as losses
         from fastsoftmax.backends import _numba_steps as steps
+        from fastsoftmax.backends import _numba_updates as updates
         from fastsoftmax.backends import _numba_weighted as weighted
 
         self._softmax = _Kernels(kernels.softmax_rows, kernels.softmax_columns)
@@ -177,6 +187,7 @@ class NumbaBackend(NumpySteps):
         self._logsumexp = _Kernels(kernels.logsumexp_rows, kernels.logsumexp_columns)
         self._losses = losses
         self._steps = steps
+        self._updates = updates
         self._weighted_logsumexp = weighted.weighted_logsumexp
         self.shortcuts = shortcuts(
             _MachineCode(kernels.softmax_small), _MachineCode(kernels.log_softmax_small)
@@ -306,3 +317,13 @@ class NumbaBackend(NumpySteps):
     ) -> None:
         """See `Backend`."""
         self._steps.sum_rows(match, of_candidates, factors, x, out, threads)
+
+    def draw(self, call: DrawCall) -> tuple[int, int]:
+        """See `Backend`."""
+        from fastsoftmax.backends._numba_draws import draw
+
+        return draw(call)
+
+    def update_rows(self, call: UpdateCall) -> None:
+        """See `Backend`."""
+        self._updates.update_rows(call)

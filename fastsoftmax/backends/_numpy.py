@@ -14,8 +14,17 @@ import numpy as np
 from fastsoftmax._at_labels import nll_loss
 from fastsoftmax._ordinary import Rows, shortcuts
 from fastsoftmax._table_rows import NumpySteps
-from fastsoftmax._typing import Array, BackwardCall, BinaryCall, Call, LossCall
+from fastsoftmax._typing import (
+    Array,
+    BackwardCall,
+    BinaryCall,
+    Call,
+    DrawCall,
+    LossCall,
+    UpdateCall,
+)
 from fastsoftmax.backends import _numpy_losses as losses
+from fastsoftmax.backends import _numpy_updates as updates
 from fastsoftmax.backends._numpy_blocks import (
     BLOCK,
     SMALL,
@@ -27,6 +36,7 @@ from fastsoftmax.backends._numpy_blocks import (
     sums,
     wider,
 )
+from fastsoftmax.backends._numpy_draws import draw
 
 LEAST, MOST = -1.0, 64.0
 """Maxima of float32 rows that softmax need not subtract: one pass of five less, and one rounding.
@@ -270,3 +280,11 @@ class NumpyBackend(NumpySteps):
     def binary_cross_entropy(self, call: BinaryCall) -> float:
         """See `fastsoftmax.binary_cross_entropy`."""
         return quietly(losses.binary_cross_entropy, call)
+
+    def draw(self, call: DrawCall) -> tuple[int, int]:
+        """See `Backend`."""
+        return draw(call)
+
+    def update_rows(self, call: UpdateCall) -> None:
+        """See `Backend`."""
+        quietly(updates.update_rows, call)
