@@ -17,7 +17,7 @@ from fastsoftmax._arrays import as_array, as_floats, compute_dtype
 from fastsoftmax._labels import as_ignore_index, class_indices
 from fastsoftmax._loss_arrays import promoted
 from fastsoftmax._tables import Table, as_table
-from fastsoftmax._typing import Array, Backend, Call
+from fastsoftmax._typing import Array, Backend, Call, Mask
 
 BLOCK_BYTES = 4 << 20
 """Of logits, of inputs and of weights at a time: products are near their best rate."""
@@ -158,7 +158,8 @@ class _Rows:
             yield logits, tile.classes
 
     def _add(self, logits: Array, classes: range) -> None:
-        log_sum = np.empty((len(logits), 1))
+        # Not in float64, which takes eight times as long: logits are no more exact than this.
+        log_sum = np.empty((len(logits), 1), logits.dtype)
         self._backend.logsumexp(
             Call(logits, log_sum, (1,), None, 1.0, self._call.threads), None, None
         )
@@ -175,10 +176,14 @@ class _Rows:
         changed = np.flatnonzero(logits.max(axis=1) > self._largest[:, 0])
         if not changed.size:
             return
-        news = logits[changed]
-        if news.shape[1] > kept:
+        news, bar = logits[changed], self._largest[changed, :1]
+        higher = news > bar
+        if np.count_nonzero(higher) < news.size // 8:  # all but the first tiles
+            news = _packed(news, higher)
+        elif news.shape[1] > kept:
             news.partition(news.shape[1] - kept, axis=1)
-        both = np.concatenate((self._largest[changed], news[:, -kept:]), axis=1)
+            news = news[:, -kept:]
+        both = np.concatenate((self._largest[changed], news), axis=1)
         both.partition(both.shape[1] - kept, axis=1)
         self._largest[changed] = both[:, -kept:]
 
@@ -190,6 +195,17 @@ class _Rows:
         """In how many rows fewer than k other logits are as large as the label's."""
         as_large = (self._largest >= self._at_label[:, None]).sum(axis=1)
         return int(((as_large <= k) & ~np.isnan(self._log_sum)).sum())
+
+
+def _packed(values: Array, chosen: Mask) -> Array:
+    """The chosen values of each row side by side, and -inf after them."""
+    places = np.flatnonzero(chosen)
+    rows = places // values.shape[1]
+    counts = np.bincount(rows, minlength=len(values))
+    nth = np.arange(len(places)) - np.repeat(np.cumsum(counts) - counts, counts)
+    packed = np.full((len(values), int(counts.max())), -np.inf, values.dtype)
+    packed[rows, nth] = values.reshape(-1)[places]
+    return packed
 
 
 def evaluation_call(

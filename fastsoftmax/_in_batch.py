@@ -47,6 +47,9 @@ class _Hits(NamedTuple):
         return query[other], key[other]
 
 
+_NOWHERE: tuple[Array, Array] = np.empty(0, np.int64), np.empty(0, np.int64)
+
+
 def _hits(ids: Array, queries: int) -> _Hits | None:
     order = np.argsort(ids, kind="stable")
     grouped = ids[order]
@@ -63,7 +66,7 @@ class InBatchCall(NamedTuple):
     queries: Array
     keys: Array
     hits: _Hits | None
-    log_q: Array | None
+    offsets: Array | None
     temperature: float | Array
     how: Reduction
     key_dtype: np.dtype[Any]
@@ -73,7 +76,7 @@ class InBatchCall(NamedTuple):
         """The reduced loss."""
         with np.errstate(all="ignore"):
             losses = np.empty((len(self.queries), 1), self.keys.dtype)
-            for rows, _, logits in self._tiles():
+            for rows, _, logits in self._tiles(backend):
                 self._cross_entropy(backend, rows, logits, losses, None)
             return self._reduced(losses)
 
@@ -85,7 +88,7 @@ class InBatchCall(NamedTuple):
             by_keys = empty(self.keys.shape, self.keys.dtype)
             more = np.empty_like(self.keys)
             by_keys.fill(0)
-            for rows, x, logits in self._tiles():
+            for rows, x, logits in self._tiles(backend):
                 self._cross_entropy(backend, rows, logits, losses, logits)
                 np.matmul(logits.T, x, out=more)
                 np.add(by_keys, more, out=by_keys)
@@ -94,7 +97,7 @@ class InBatchCall(NamedTuple):
             by_keys = by_keys.astype(self.key_dtype, copy=False)
             return self._reduced(losses), by_queries, by_keys
 
-    def _tiles(self) -> Iterator[tuple[range, Array, Array]]:
+    def _tiles(self, backend: Backend) -> Iterator[tuple[range, Array, Array]]:
         """Rows, their queries over the temperature, and their logits, in memory that tiles share.
 
         Both may be overwritten.
@@ -111,10 +114,9 @@ class InBatchCall(NamedTuple):
             x[...] = self.queries[rows.start : rows.stop]
             x /= self._temperature_of(rows)
             np.matmul(x, self.keys.T, out=logits)
-            if self.log_q is not None:
-                np.subtract(logits, self.log_q, out=logits)
-            if self.hits is not None:
-                logits[self.hits.of(rows)] = -np.inf
+            if self.offsets is not None:
+                hits = _NOWHERE if self.hits is None else self.hits.of(rows)
+                backend.shift_columns(logits, self.offsets, *hits, self.threads)
             yield rows, x, logits
 
     def _temperature_of(self, rows: range) -> Any:
@@ -171,6 +173,8 @@ def in_batch_call(
     given = None if ids is None else _ids(ids, len(k))
     hits = None if given is None or not remove_accidental_hits else _hits(given, len(q))
     offsets = None if log_q is None else _log_q(log_q, len(k), real)
+    if offsets is None and hits is not None:
+        offsets = np.zeros(len(k), real)
     how = Reduction(kind, float(len(q)), nan, (len(q),), dtype)
     in_order = np.ascontiguousarray(k, real)
     return InBatchCall(q, in_order, hits, offsets, heat, how, k.dtype, threads)
@@ -199,7 +203,7 @@ def _ids(ids: Any, keys: int) -> Array:
 def _log_q(log_q: Any, keys: int, dtype: np.dtype[Any]) -> Array:
     given = _per_key(as_floats(log_q, "log_q"), "log_q", keys)
     with np.errstate(all="ignore"):
-        values = given.astype(dtype)
+        values = given.astype(dtype, "C")
     bad = ~np.isfinite(values)
     if bad.any():
         place = int(bad.argmax())

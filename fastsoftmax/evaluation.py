@@ -105,12 +105,12 @@ def evaluate_softmax(
     than k other logits are as large or larger. So a layer that cannot tell classes apart is right
     about none, in whatever order they stand.
 
-    Logits are computed in float32, or float64 if inputs or weight are; sums of exponentials and
-    losses in float64. A row's logits are compared, and exponentiated, as one and the same product
-    gave them. A row that holds NaN or +inf, or nothing but -inf, has loss NaN; with NaN it is not
-    right for any k.
+    Logits, and the sum of exponentials of each tile of them, are computed in float32, or float64 if
+    inputs or weight are; sums over all classes, and losses, in float64. A row's logits are
+    compared, and exponentiated, as one and the same product gave them. A row that holds NaN or
+    +inf, or nothing but -inf, has loss NaN; with NaN it is not right for any k.
 
-    Beside a copy of labels as int64 it takes at most 24 MB, whatever the number of examples and
+    Beside a copy of labels as int64 it takes at most 32 MB, whatever the number of examples and
     classes: logits exist for up to 1024 examples and some classes at a time. (Not so for a row of
     more than 4 MB, or weights that are integers or of foreign byte order, which are converted as a
     whole.) All weights are read once for every 1024 examples.

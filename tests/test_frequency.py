@@ -207,7 +207,7 @@ def test_other_files_are_refused(tmp_path):
         broken[name] = file.getvalue()
     for name, content in broken.items():
         with pytest.raises(ValueError, match="file is no saved StreamingFrequency"):
-            print(name, fs.StreamingFrequency.load(io.BytesIO(content)))
+            pytest.fail(f"{name}: {fs.StreamingFrequency.load(io.BytesIO(content))}")
 
 
 # Faults -------------------------------------------------------------------------------------------
