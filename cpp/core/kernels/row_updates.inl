@@ -55,7 +55,8 @@ struct RowBlocks {
     explicit RowBlocks(const Table& of)
         : table(of),
           size(elem_size[static_cast<int>(of.type)]),
-          direct(size == sizeof(T) && of.column_step == size && is_aligned(of)) {}
+          direct(size == sizeof(T) && (of.column_step == size || of.columns == 1) &&
+                 is_aligned(of)) {}
 
     static bool is_aligned(const Table& of) {
         return reinterpret_cast<uintptr_t>(of.data) % sizeof(T) == 0 &&
