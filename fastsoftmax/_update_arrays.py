@@ -102,10 +102,7 @@ def update_calls(
     for name, state in zip(states, beside, strict=True):
         written += [(name, a) for a in state.shards]
     _check_apart(written, gradient)
-    rate = _rounded("lr", numbers.lr * numbers.lr_factor, real)
-    decay = _rounded("weight_decay", numbers.weight_decay, real)
-    eps = _rounded("eps", numbers.eps, real)
-    shares = (float(real.type(numbers.shares[0])), float(real.type(numbers.shares[1])))
+    rate, decay, eps, *shares = _rounded(numbers, real)
     if gradient.size == 0:
         return []
     blocks = zip(table.blocks(chosen), *(state.blocks(chosen) for state in beside), strict=True)
@@ -119,18 +116,21 @@ def update_calls(
             rate,
             decay,
             eps,
-            shares,
+            (shares[0], shares[1]),
             threads,
         )
         for own, *others in blocks
     ]
 
 
-def _rounded(name: str, number: float, real: np.dtype[Any]) -> float:
+def _rounded(numbers: Numbers, real: np.dtype[Any]) -> list[float]:
+    """The numbers of a call, of the compute type: lr with its factor, decay, eps, the shares."""
+    given = (numbers.lr * numbers.lr_factor, numbers.weight_decay, numbers.eps, *numbers.shares)
     with np.errstate(all="ignore"):
-        rounded = float(real.type(number))
-    if not isfinite(rounded):
-        raise ValueError(f"{name} is too large for {real}: {number!r}")
+        rounded: list[float] = np.array(given).astype(real).tolist()
+    for name, number, own in zip(("lr", "weight_decay", "eps"), given, rounded, strict=False):
+        if not isfinite(own):
+            raise ValueError(f"{name} is too large for {real}: {number!r}")
     return rounded
 
 
@@ -164,27 +164,31 @@ def _as_ids(ids: Any, num_classes: int) -> Array:
         return np.empty(0, np.int64)
     if array.dtype.kind not in "iu":
         raise TypeError(f"ids must be integers, not {array.dtype}")
-    own = np.array(array, array.dtype.newbyteorder("="), order="C")
-    outside = (own < 0) | (own >= num_classes)
+    own = array.astype(np.int64, "C", copy=True)
+    ascending = own[1:] > own[:-1]
+    # What int64 does not hold has become negative, so that it cannot stand behind own[0].
+    if own[0] >= 0 and own[-1] < num_classes and ascending.all():
+        return own
+    raise _complaint(array, ascending, num_classes)
+
+
+def _complaint(ids: Array, ascending: Array, num_classes: int) -> Exception:
+    outside = (ids < 0) | (ids >= num_classes)
     if outside.any():
         place = int(outside.argmax())
-        raise IndexError(
-            f"ids[{place}] is {own[place]}, but weight has {num_classes} rows, from 0 on"
+        return IndexError(
+            f"ids[{place}] is {ids[place]}, but weight has {num_classes} rows, from 0 on"
         )
-    found = own.astype(np.int64, copy=False)
-    wrong = found[1:] <= found[:-1]
-    if wrong.any():
-        place = int(wrong.argmax())
-        before, after = int(found[place]), int(found[place + 1])
-        if before == after:
-            raise ValueError(
-                f"ids[{place}] and ids[{place + 1}] are both {after}; the gradients of a row must "
-                "be added up and its id given once"
-            )
-        raise ValueError(
-            f"ids[{place + 1}] is {after} and comes after {before}; ids must be in ascending order"
+    place = int(ascending.argmin()) + 1
+    before, after = int(ids[place - 1]), int(ids[place])
+    if before == after:
+        return ValueError(
+            f"ids[{place - 1}] and ids[{place}] are both {after}; the gradients of a row must be "
+            "added up and its id given once"
         )
-    return found
+    return ValueError(
+        f"ids[{place}] is {after} and comes after {before}; ids must be in ascending order"
+    )
 
 
 # Memory -------------------------------------------------------------------------------------------
@@ -241,6 +245,8 @@ def _overlap(a: Array, b: Array) -> bool:
 
 def _holds_twice(array: Array) -> bool:
     """Whether elements overlap, or strides are such that it would be hard to say."""
+    if array.flags.c_contiguous:
+        return False
     covered = array.itemsize
     steps = sorted(
         (abs(step), length)

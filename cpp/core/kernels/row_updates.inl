@@ -49,14 +49,14 @@ template <class T>
 struct RowBlocks {
     const Table& table;
     const int size;
-    const bool contiguous, direct;
+    const bool direct;
     T copy[block];
 
     explicit RowBlocks(const Table& of)
         : table(of),
           size(elem_size[static_cast<int>(of.type)]),
-          contiguous(of.column_step == size),
-          direct(contiguous && size == sizeof(T) && is_aligned(of)) {}
+          direct(size == sizeof(T) && (of.column_step == size || of.columns == 1) &&
+                 is_aligned(of)) {}
 
     static bool is_aligned(const Table& of) {
         return reinterpret_cast<uintptr_t>(of.data) % sizeof(T) == 0 &&
@@ -64,12 +64,6 @@ struct RowBlocks {
     }
     char* at(int64_t row, int64_t k) const {
         return table.data + row * table.row_step + k * table.column_step;
-    }
-    // The lines of memory of elements k .. k+n-1, if they lie together.
-    void fetch(int64_t row, int64_t k, int n) const {
-        if (!contiguous) return;
-        const char* const first = at(row, k);
-        for (int b = 0; b < n * size; b += 64) __builtin_prefetch(first + b, 1);
     }
     T* get(int64_t row, int64_t k, int n) {
         if (direct) return reinterpret_cast<T*>(at(row, k));
@@ -81,6 +75,9 @@ struct RowBlocks {
     }
 };
 
+// Nothing is fetched ahead: rows do not wait for each other, so that the processor itself is
+// several rows on. Fetching 0, 1, 2, 4, ... 32 rows ahead took the same time, 64 and 256 columns,
+// large pages and small ones.
 template <class T, class By>
 void update_rows(const RowUpdate& u, int64_t first, int64_t last) {
     constexpr int states = same<By, Adam> ? 2 : same<By, Adagrad>;
@@ -92,15 +89,9 @@ void update_rows(const RowUpdate& u, int64_t first, int64_t last) {
     RowBlocks<T> a(states > 0 ? u.states[0] : u.weight), b(states > 1 ? u.states[1] : u.weight);
     for (int64_t i = first; i < last; ++i) {
         const int64_t row = u.ids[i];
-        const int64_t ahead = i + rows_ahead < last ? u.ids[i + rows_ahead] : -1;
         for (int64_t k = 0; k < u.weight.columns; k += block) {
             const int64_t left = u.weight.columns - k;
             const int n = static_cast<int>(left < block ? left : block);
-            if (ahead >= 0) {
-                weight.fetch(ahead, k, n);
-                if (states > 0) a.fetch(ahead, k, n);
-                if (states > 1) b.fetch(ahead, k, n);
-            }
             step(by, gradient.get(i, k, n), weight.get(row, k, n),
                  states > 0 ? a.get(row, k, n) : a.copy, states > 1 ? b.get(row, k, n) : b.copy, n);
             weight.put(row, k, n);
