@@ -28,16 +28,21 @@ def none() -> Offsets:
 
 def by_candidate(sampler: Any, labels: Array, candidates: Any) -> Offsets:
     """ln E of every class (Jean et al.; TensorFlow)."""
-    counts = _counts(sampler, labels, candidates.expected_true, candidates, "labels")
-    zero = counts <= 0
-    if zero.any():
-        place = tuple(int(i) for i in np.argwhere(zero)[0])
-        raise ValueError(
-            f"labels[{', '.join(map(str, place))}] is {labels[place]}, whose expected count is "
-            f"{counts[place]}: the sampler does not draw it, so that it cannot be corrected for; "
-            "use another sampler, or estimator='importance', which corrects candidates only"
-        )
-    return Offsets(np.log(counts), _of_candidates(sampler, candidates))
+    if candidates.expected_true is None and candidates.expected_sampled is None:
+        # In one question: asking takes as long as a hundred answers.
+        classes = np.concatenate((candidates.ids, labels.reshape(-1)))
+        counts = _counts(sampler, classes, None, candidates, "candidates and labels")
+        drawn = len(candidates.ids)
+        of_candidates, of_true = counts[:drawn], counts[drawn:].reshape(labels.shape)
+    else:
+        of_true = _counts(sampler, labels, candidates.expected_true, candidates, "labels")
+        of_candidates = _of_candidates(sampler, candidates)
+    _refuse_zero(
+        *("labels", labels, of_true),
+        "the sampler does not draw it, so that it cannot be corrected for; use another sampler, or "
+        "estimator='importance', which corrects candidates only",
+    )
+    return Offsets(np.log(of_true), _logs(candidates.ids, of_candidates))
 
 
 def by_importance(sampler: Any, labels: Array, candidates: Any, match: Match | None) -> Offsets:
@@ -48,7 +53,7 @@ def by_importance(sampler: Any, labels: Array, candidates: Any, match: Match | N
     To subtract c from the row's candidates is to add it to its true classes. Of draws without
     replacement the inclusion probabilities are taken as they are.
     """
-    of_candidates = _of_candidates(sampler, candidates)
+    of_candidates = _logs(candidates.ids, _of_candidates(sampler, candidates))
     if match is None or candidates.unique:
         return Offsets(None, of_candidates)
     drawn = len(candidates.ids)
@@ -63,15 +68,21 @@ def by_importance(sampler: Any, labels: Array, candidates: Any, match: Match | N
 
 
 def _of_candidates(sampler: Any, candidates: Any) -> Array:
-    counts = _counts(sampler, candidates.ids, candidates.expected_sampled, candidates, "candidates")
-    bad = counts <= 0
-    if bad.any():
-        place = int(bad.argmax())
-        raise ValueError(
-            f"candidates.ids[{place}] is {candidates.ids[place]}, whose expected count is "
-            f"{counts[place]}; of what was drawn it must be positive"
-        )
+    return _counts(sampler, candidates.ids, candidates.expected_sampled, candidates, "candidates")
+
+
+def _logs(ids: Array, counts: Array) -> Array:
+    _refuse_zero("candidates.ids", ids, counts, "of what was drawn it must be positive")
     return np.log(counts)
+
+
+def _refuse_zero(name: str, classes: Array, counts: Array, why: str) -> None:
+    if counts.size and not counts.min() > 0:
+        place = np.argwhere(~(counts > 0))[0].tolist()
+        raise ValueError(
+            f"{name}[{', '.join(map(str, place))}] is {classes[tuple(place)]}, whose expected "
+            f"count is {counts[tuple(place)]}: {why}"
+        )
 
 
 def _counts(sampler: Any, ids: Array, given: Any, candidates: Any, what: str) -> Array:
@@ -88,9 +99,8 @@ def _counts(sampler: Any, ids: Array, given: Any, candidates: Any, what: str) ->
             f"expected counts of the {what} have shape {counts.shape}; it must be {ids.shape}"
         )
     counts = counts.reshape(ids.shape)
-    bad = ~(counts < np.inf)
-    if bad.any():
-        place = int(bad.argmax())
+    if counts.size and not counts.max() < np.inf:
+        place = int(np.argmax(~(counts < np.inf)))
         raise ValueError(
             f"the expected count of class {ids.flat[place]} among the {what} is "
             f"{counts.flat[place]}; it must be finite"

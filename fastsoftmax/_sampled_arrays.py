@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastsoftmax._arrays import as_array, as_floats, compute_dtype
+from fastsoftmax._base_sampler import BaseSampler
 from fastsoftmax._labels import class_indices
 from fastsoftmax._loss_arrays import REDUCTIONS, choice, promoted
 from fastsoftmax._tables import Table, as_table
@@ -89,6 +90,7 @@ def draw(
     labels: Array,
     classes: int,
     rng: Any,
+    backend: str,
     default: Callable[[int], Any],
 ) -> tuple[Any, Any, Array]:
     """Sampler, candidates and their ids, drawn now unless they are given."""
@@ -99,7 +101,9 @@ def draw(
     if sampler is not None:
         _check_sampler(sampler, classes)
     if candidates is None:
-        candidates = sampler.sample(num_sampled, labels=labels.reshape(-1), rng=rng)
+        # A sampler of the caller's own knows of no backends.
+        where = {"backend": backend} if isinstance(sampler, BaseSampler) else {}
+        candidates = sampler.sample(num_sampled, labels=labels.reshape(-1), rng=rng, **where)
     elif num_sampled is not None and num_sampled != len(candidates.ids):
         raise ValueError(
             f"num_sampled is {num_sampled}, but candidates holds {len(candidates.ids)} ids"

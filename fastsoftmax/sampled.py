@@ -62,7 +62,7 @@ def _run(
     sampler, num_sampled, candidates, rng = drawing
     labels, classes = checked.labels, checked.weight.num_classes
     sampler, candidates, ids = draw(
-        sampler, num_sampled, candidates, labels, classes, rng, LogUniform
+        sampler, num_sampled, candidates, labels, classes, rng, backend.name, LogUniform
     )
     match = backend.match(ids, labels, classes) if options.removes_hits or return_grad else None
     if options.estimator is None:
