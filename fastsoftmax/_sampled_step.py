@@ -15,9 +15,10 @@ from fastsoftmax._sampled_arrays import SampledCall
 from fastsoftmax._tables import Table
 from fastsoftmax._typing import Array, Backend, BinaryCall, LossCall
 
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 32 << 20
 """Of logits that are there at a time. Products want many rows, so that a table's rows, which are
-packed anew for each block, are used often; what lies between them wants logits in a cache."""
+packed anew for each block, are used often; what lies between them wants logits in a cache. Of 1024
+examples, 8192 candidates and 256 columns, ms: 1 MiB 263, 4 172, 16 150, 32 145, 64 144."""
 
 LINE = 64
 """Bytes that rows of logits begin at multiples of."""

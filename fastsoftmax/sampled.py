@@ -198,7 +198,7 @@ def sampled_softmax_loss(
     --------
     nce_loss, negative_sampling_loss, in_batch_softmax_loss
     evaluate_softmax : The exact loss, which a sampled one is no substitute for.
-    cross_entropy : Of all classes: to be preferred below some 30,000 of them.
+    cross_entropy : Of all classes: the better choice wherever its time can be spared.
     sgd_rows_, adagrad_rows_, adam_rows_ : What takes the gradient.
 
     Notes
@@ -207,7 +207,7 @@ def sampled_softmax_loss(
     product. An accidental hit takes no part, and is not marked by a large number: half types and
     candidates drawn several times are no exception. With every class a candidate once,
     ``samplers.AllClasses``, the loss is the full cross-entropy. Memory beyond the gradient's is
-    that of the gathered rows and of at most 16 MiB of logits.
+    that of the gathered rows and of at most 32 MiB of logits.
 
     References
     ----------
