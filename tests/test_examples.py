@@ -13,7 +13,7 @@ import pytest
 import fastsoftmax as fs
 
 ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
+PAGES = [ROOT / "README.md", ROOT / "docs" / "sampling.md"]
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -66,16 +66,16 @@ def test_every_public_function_has_an_example(name):
         assert ">>> " in function.__doc__, f"{name} has no example"
 
 
-@pytest.mark.skipif(not README.exists(), reason="only a source tree has a README")
-def test_the_readme_runs():
-    blocks = [piece.split("```")[0] for piece in README.read_text().split("```python\n")[1:]]
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_examples_of_a_page_run(page):
+    blocks = [piece.split("```")[0] for piece in page.read_text().split("```python\n")[1:]]
     assert blocks
     known = {}  # a block may use the names of those above it
     for number, block in enumerate(blocks):
         if ">>> " not in block:
-            exec(compile(block, f"README block {number}", "exec"), known)
+            exec(compile(block, f"{page.name} block {number}", "exec"), known)
             continue
-        test = doctest.DocTestParser().get_doctest(block, known, f"block {number}", "README.md", 0)
+        test = doctest.DocTestParser().get_doctest(block, known, f"block {number}", page.name, 0)
         outcome = doctest.DocTestRunner(optionflags=FLAGS).run(test, clear_globs=False)
         assert outcome.attempted > 0
         assert outcome.failed == 0, f"block {number}"
