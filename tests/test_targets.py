@@ -74,7 +74,7 @@ def test_every_line_is_measured_with_its_rivals():
                 assert {Entry(name, line.group) for name in PEERS} <= set(entries)
             elif target.rival in PEERS:
                 assert entries[Entry(target.rival, line.group)]
-            elif target.rival not in (LIMIT, None):
+            elif target.rival is not None and not isinstance(target.rival, str):
                 assert entries[Entry(line.contestant, target.rival)]
 
 

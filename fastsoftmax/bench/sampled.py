@@ -19,7 +19,7 @@ from fastsoftmax.bench.runner import WrongResult
 from fastsoftmax.bench.workload import aligned
 
 MAPPED = Option("memory-mapped")
-"""The weights are a file's."""
+"""The weights are a file's, each page of which has been read before: else a step were a disk's."""
 
 WRITTEN = 100_000
 """Rows of that file that hold numbers; the others are holes, which are read as zeros."""
@@ -29,6 +29,9 @@ BLOCK = 1 << 18
 
 SPREAD = 0.1
 """Standard deviation of the weights."""
+
+PAGE = 4096
+"""Bytes of the smallest page."""
 
 SHARE = 0.25
 """The most of the machine's memory that a table may take: a peer may need another one."""
@@ -256,7 +259,9 @@ def _mapped(shape: tuple[int, int], values: Array) -> Array:
         for _ in range(min(WRITTEN, shape[0]) // len(values)):
             file.write(values.tobytes())
         file.truncate(4 * shape[0] * shape[1])
-        return np.memmap(file, np.float32, "r", shape=shape)
+        weight: Array = np.memmap(file, np.float32, "r", shape=shape)
+    weight.reshape(-1)[:: PAGE // 4].max()
+    return weight
 
 
 def _added(rows: Array, at: Array, count: int) -> Array:
@@ -274,8 +279,8 @@ def _by_largest(values: Array) -> Truth:
 
 
 def lack_of_memory(case: SampledCase) -> str | None:
-    """Why the weights do not fit, or None."""
-    if case.option == MAPPED or not hasattr(os, "sysconf"):
+    """Why the weights, or the pages of their file, do not fit, or None."""
+    if not hasattr(os, "sysconf"):
         return None
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if case.weight_bytes <= SHARE * memory:
