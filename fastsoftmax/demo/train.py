@@ -5,7 +5,7 @@ The model, its losses and the loop, to be copied from. Neither reading nor print
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter
 from typing import NamedTuple
@@ -141,26 +141,32 @@ def learners(vocabulary: int, num_sampled: int, seed: int) -> list[Learner]:
     """Three that start from the same numbers; the two that draw draw the same classes."""
 
     def sampled(subtract_log_q: bool) -> Loss:
-        rng = np.random.default_rng([seed, 1])
-        options = {"num_sampled": num_sampled, "subtract_log_q": subtract_log_q}
-        return partial(sampled_softmax, rng=rng, **options)
+        return partial(
+            sampled_softmax,
+            num_sampled=num_sampled,
+            rng=np.random.default_rng([seed, 1]),
+            subtract_log_q=subtract_log_q,
+        )
 
+    losses = {
+        "full softmax": full_softmax,
+        "sampled": sampled(True),
+        "uncorrected": sampled(False),
+    }
     return [
         Learner(name, Bigram(vocabulary, np.random.default_rng([seed, 0])), loss)
-        for name, loss in (
-            ("full softmax", full_softmax),
-            ("sampled", sampled(True)),
-            ("sampled, uncorrected", sampled(False)),
-        )
+        for name, loss in losses.items()
     ]
 
 
-def train(group: Sequence[Learner], pairs: Pairs, steps: int, batch: int) -> Iterator[int]:
-    """Let all of them learn from the same batches, a turn per item: the steps that are done."""
-    for first in range(0, steps, TURN):
-        done = min(first + TURN, steps)
-        for learner in group:
-            for step in range(first, done):
-                places = np.arange(step * batch, (step + 1) * batch) % len(pairs.before)
-                learner.learn(pairs.at(places))
-        yield done
+def turns(steps: int) -> list[range]:
+    """All steps, those of a turn together."""
+    return [range(first, min(first + TURN, steps)) for first in range(0, steps, TURN)]
+
+
+def take_turns(group: Sequence[Learner], pairs: Pairs, steps: range, batch: int) -> None:
+    """Let one after the other learn from the batches of these steps."""
+    for learner in group:
+        for step in steps:
+            places = np.arange(step * batch, (step + 1) * batch) % len(pairs.before)
+            learner.learn(pairs.at(places))
