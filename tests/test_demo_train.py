@@ -2,7 +2,7 @@
 
 On a quarter of the standard library's files. Of 70 seeds the corrected sample ended 0.002 nats
 behind the full softmax (standard deviation 0.005, at most 0.013), the uncorrected one 0.87 (0.02,
-at least 0.83): the gates are eight standard deviations away.
+at least 0.83): the gates are six and eight standard deviations away.
 """
 
 import re
@@ -18,7 +18,7 @@ from fastsoftmax.cli import main
 from fastsoftmax.demo import corpus, train
 
 VOCABULARY, STEPS, BATCH, SAMPLED = 2000, 500, 256, 100
-CLOSE, WORSE = 0.04, 0.7
+CLOSE, WORSE = 0.03, 0.7
 
 
 def quarter():
@@ -143,7 +143,7 @@ def test_the_whole_demonstration(command, capsys):
     assert command("--threads", "1", "--backend", "numpy") == 0
     captured = capsys.readouterr()
     rows = table(captured.out)
-    assert tuple(rows) == ("full softmax", "sampled", "uncorrected")
+    assert tuple(rows) == ("full", "sampled", "uncorrected")
     for steps, loss, perplexity, first, fifth in rows.values():
         assert steps == 45
         assert 0 < loss < np.log(500)
@@ -154,7 +154,7 @@ def test_the_whole_demonstration(command, capsys):
     np.testing.assert_allclose([float(x) for x in said], np.subtract(others, full), atol=2e-3)
     assert "20 classes drawn" in captured.out
     assert "numpy" in captured.out
-    assert re.search(r"training: +0 %  loss: full softmax 6\.21, ", captured.err)  # ln 500
+    assert re.search(r"training: +0 %  loss: full 6\.21, ", captured.err)  # ln 500
 
 
 def test_the_seed_decides_all_but_the_times(command, capsys):

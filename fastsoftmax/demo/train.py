@@ -149,7 +149,7 @@ def learners(vocabulary: int, num_sampled: int, seed: int) -> list[Learner]:
         )
 
     losses = {
-        "full softmax": full_softmax,
+        "full": full_softmax,
         "sampled": sampled(True),
         "uncorrected": sampled(False),
     }

@@ -20,7 +20,7 @@ GLANCE = 512
 """Held-out pairs that the progress is judged by."""
 
 _COLUMNS = {
-    "trained by": "l",
+    "softmax": "l",
     "steps": "r",
     "held-out loss": "r",
     "perplexity": "r",
