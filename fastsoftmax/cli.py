@@ -21,6 +21,7 @@ examples:
   fastsoftmax info                 what was found here, and what a call would use
   fastsoftmax selftest             is every backend right on this machine?
   fastsoftmax demo                 what comes next in Python source code?
+  fastsoftmax demo train           does a sample of the classes teach what all of them do?
   fastsoftmax bench                how fast is it here?
   fastsoftmax targets              beside other libraries, and the hardware's limits
 """
@@ -35,6 +36,16 @@ _DEMO = """\
 Read the Python standard library's own source files, count which token follows which, turn real
 places in them into scores for every possible next token, and let softmax say what comes next.
 Then time every backend on the whole batch and compare it with a wider reference.
+
+`fastsoftmax demo train` is another demonstration, with options of its own, which follow that word.
+"""
+
+_TRAINING = """\
+Learn to say what comes next in the Python standard library's own source files: by the full softmax,
+by a sample of the classes, and by a sample without the correction for how often a class is drawn.
+All three start alike, learn from the same batches and are judged by the full softmax on places that
+they never saw. With the default sizes the sample should lose at most 0.03 nats, and leaving out the
+correction cost more than 0.8. Takes a minute; Ctrl-C ends it with what is learnt so far.
 """
 
 _BENCH = """\
@@ -73,6 +84,12 @@ class _Parser(argparse.ArgumentParser):
 def _whole(text: str) -> int:
     if not text.strip().isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.strip().isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
     return int(text)
 
 
@@ -162,6 +179,24 @@ def _demo(arguments: argparse.Namespace) -> int:
     return demo.run(
         arguments.vocabulary,
         arguments.contexts,
+        arguments.seed,
+        arguments.backend,
+        arguments.threads,
+    )
+
+
+def _training(arguments: argparse.Namespace) -> int:
+    from fastsoftmax import demo
+
+    if arguments.sampled > arguments.vocabulary:
+        raise argparse.ArgumentTypeError(
+            f"--sampled {arguments.sampled} is more than --vocabulary {arguments.vocabulary}"
+        )
+    return demo.run_training(
+        arguments.vocabulary,
+        arguments.steps,
+        arguments.batch,
+        arguments.sampled,
         arguments.seed,
         arguments.backend,
         arguments.threads,
@@ -279,13 +314,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument(
         "--seed",
-        type=int,
+        type=_seed,
         default=0,
         metavar="N",
         help="other places for another number (default: 0)",
     )
     backends(demo)
     threads(demo)
+    _add_training(demo)
 
     bench = command("bench", _bench, "time every backend on a grid of sizes", _BENCH, _BENCH_EPILOG)
     bench.add_argument(
@@ -333,6 +369,53 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_training(demo: argparse.ArgumentParser) -> None:
+    training: argparse.ArgumentParser = demo.add_subparsers(
+        title="another demonstration", metavar="train"
+    ).add_parser(
+        "train",
+        help="learn it by all classes and by samples of them",
+        description=_TRAINING,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for name, default, text in (
+        ("vocabulary", 8192, "number of classes: the most frequent tokens"),
+        ("steps", 2000, "number of batches to learn from"),
+        ("batch", 512, "pairs of tokens in a batch"),
+        ("sampled", 256, "number of classes that are drawn for a batch"),
+    ):
+        training.add_argument(
+            f"--{name}",
+            type=_whole,
+            default=default,
+            metavar="N",
+            help=f"{text} (default: {default})",
+        )
+    training.add_argument(
+        "--seed",
+        type=_seed,
+        default=0,
+        metavar="N",
+        help="other batches, embeddings and draws for another number (default: 0)",
+    )
+    training.add_argument(
+        "--backend",
+        type=_backend,
+        default="auto",
+        metavar="NAME",
+        help="one that `fastsoftmax info` calls usable (default: auto)",
+    )
+    training.add_argument(
+        "--threads",
+        type=_thread_count,
+        default="max",
+        metavar="COUNT",
+        help="a number; max is what a call would use; NumPy's products have their own "
+        "(default: max)",
+    )
+    training.set_defaults(run=_training)
+
+
 def _replace_closed_streams() -> None:
     # Python has None for a stream that was closed before it started; what goes there is lost.
     if sys.stdout is None:
@@ -368,6 +451,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = run(arguments)
         sys.stdout.flush()
         return code
+    except argparse.ArgumentTypeError as error:  # what only two of them together show to be wrong
+        parser.error(str(error))
     except KeyboardInterrupt:
         print("fastsoftmax: interrupted", file=sys.stderr)
         return 130

@@ -76,6 +76,12 @@ def no_shortcuts(monkeypatch):
             monkeypatch.delitem(offered, name)
 
 
+@pytest.fixture(scope="session")
+def seed():
+    """The run's seed, for what several tests share; a test of its own takes `rng`."""
+    return SEED
+
+
 @pytest.fixture
 def rng(request):
     """Fresh random numbers, the same for a test and a seed whatever other tests run."""

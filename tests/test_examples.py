@@ -193,6 +193,26 @@ def test_train_digits(printed):
         assert others_kept[warned] < 10 < 50 < others_kept[plain]
 
 
+def test_train_large_vocabulary(printed):
+    shown = printed("train_large_vocabulary.py")
+    bounds = re.search(r"least loss: (\S+) nats; without the topic: (\S+)", shown).groups()
+    least, without_topic = (float(bound) for bound in bounds)
+    assert without_topic == pytest.approx(least + np.log(20), abs=2e-3)
+    line = r"^ *([\d,]+) +([\d.]+) +([\d,]+) +([\d.]+)% +[\d.]+ +([\d,]+)$"
+    rows = [
+        [float(number.replace(",", "")) for number in numbers]
+        for numbers in re.findall(line, shown, re.MULTILINE)
+    ]
+    steps, loss, perplexity, top_5, touched = np.transpose(rows)
+    assert steps.tolist() == [0, 200, 500, 1000, 2000]
+    assert loss[0] == pytest.approx(np.log(100_000), abs=1e-3)
+    assert (np.diff(loss) < 0).all()
+    assert least < loss[-1] < without_topic - 1.5  # of the three nats that topics are worth
+    np.testing.assert_allclose(perplexity, np.exp(loss), rtol=2e-3)
+    assert top_5[-1] > 10
+    assert (touched[1:] <= 256 + 512).all()  # what was drawn, and labels
+
+
 def test_every_script_is_tested():
     assert EXAMPLES
     assert [name for name in EXAMPLES if f"test_{name[:-3]}" not in globals()] == []
