@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastsoftmax import _registry, _threads
-from fastsoftmax._evaluation import evaluate, evaluation_call
+from fastsoftmax._sampling.evaluation import evaluate, evaluation_call
 
 __all__ = ["Evaluation", "evaluate_softmax"]
 

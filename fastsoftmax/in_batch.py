@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from fastsoftmax import _registry, _threads
-from fastsoftmax._in_batch import in_batch_call
+from fastsoftmax._sampling.in_batch import in_batch_call
 from fastsoftmax._typing import Array
 
 __all__ = ["InBatchGrads", "in_batch_softmax_loss"]

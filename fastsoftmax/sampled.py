@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastsoftmax import _corrections, _registry, _threads
+from fastsoftmax import _registry, _threads
 from fastsoftmax._loss_arrays import Reduction, choice
-from fastsoftmax._sampled_arrays import SampledCall, arrays, call_of, draw, reduction_of
-from fastsoftmax._sampled_step import RowLoss, compute, sigmoid_loss, softmax_loss
+from fastsoftmax._sampling import corrections
+from fastsoftmax._sampling.loss_arrays import SampledCall, arrays, call_of, draw, reduction_of
+from fastsoftmax._sampling.steps import RowLoss, compute, sigmoid_loss, softmax_loss
 from fastsoftmax._typing import Array, Backend
 from fastsoftmax.samplers import LogUniform
 
@@ -66,12 +67,12 @@ def _run(
     )
     match = backend.match(ids, labels, classes) if options.removes_hits or return_grad else None
     if options.estimator is None:
-        offsets = _corrections.none()
+        offsets = corrections.none()
     elif options.estimator == "candidate":
-        offsets = _corrections.by_candidate(sampler, labels, candidates)
+        offsets = corrections.by_candidate(sampler, labels, candidates)
     else:
         hits = match if options.removes_hits else None
-        offsets = _corrections.by_importance(sampler, labels, candidates, hits)
+        offsets = corrections.by_importance(sampler, labels, candidates, hits)
     target = 1.0 / labels.shape[1] if options.share else 1.0
     call = call_of(checked, ids, *offsets, target, match, options.removes_hits, threads)
     return _result(backend, call, checked.inputs, options.loss, kind, return_grad, checked.dtype)
@@ -239,7 +240,7 @@ def sampled_softmax_loss(
     """
     options = _Options(
         softmax_loss,
-        choice("estimator", estimator, _corrections.ESTIMATORS) if subtract_log_q else None,
+        choice("estimator", estimator, corrections.ESTIMATORS) if subtract_log_q else None,
         remove_accidental_hits,
         share=True,
     )

@@ -1,6 +1,6 @@
 """Samplers of classes: the distributions that candidates of a sampled loss are drawn from.
 
-Each brings its probabilities and its law; what they do alike is in `_base_sampler`.
+Each brings its probabilities and its law; what they do alike is in `_sampling.base_sampler`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from fastsoftmax._alias_table import alias_table
-from fastsoftmax._base_sampler import NO_FLOATS, NO_IDS, BaseSampler
-from fastsoftmax._candidates import MOST_CLASSES, Candidates, Sampler, as_count, as_ids
-from fastsoftmax._count_files import open_regular, read_counts
-from fastsoftmax._draws import Law
-from fastsoftmax._rank_order import Observer, UnsortedIdsWarning, check_order, divergence
+from fastsoftmax._sampling.alias_table import alias_table
+from fastsoftmax._sampling.base_sampler import NO_FLOATS, NO_IDS, BaseSampler
+from fastsoftmax._sampling.candidates import MOST_CLASSES, Candidates, Sampler, as_count, as_ids
+from fastsoftmax._sampling.count_files import open_regular, read_counts
+from fastsoftmax._sampling.draws import Law
+from fastsoftmax._sampling.rank_order import Observer, UnsortedIdsWarning, check_order, divergence
+from fastsoftmax._sampling.weights import as_counts, as_distortion, distorted
 from fastsoftmax._typing import ALIAS, COUNTS, LOG_UNIFORM, UNIFORM, Array
-from fastsoftmax._weights import as_counts, as_distortion, distorted
 
 __all__ = [
     "AllClasses",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastsoftmax import _registry, _threads
-from fastsoftmax._update_arrays import Numbers, as_adam_numbers, as_numbers, update_calls
+from fastsoftmax._sampling.update_arrays import Numbers, as_adam_numbers, as_numbers, update_calls
 
 __all__ = ["adagrad_rows_", "adam_rows_", "sgd_rows_"]
 

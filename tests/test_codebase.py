@@ -144,11 +144,13 @@ def test_examples_need_numpy_and_the_public_names_only(path):
 
 def test_the_shared_modules_do_not_look_up():
     below = ("_typing", "_machine", "_threads", "_memory", "_arrays", "_registry", "_shortcut")
-    below += ("_labels", "_loss_arrays", "_tables", "_update_arrays", "_config")
+    below += ("_labels", "_loss_arrays", "_sampling", "_config")
     for place, module in enumerate(below):
         above = PUBLIC | set(below[place + 1 :])
-        used = {name.partition(".")[0] for name in parts(f"fastsoftmax/{module}.py")}
-        assert not used & above, module
+        folder = files(f"fastsoftmax/{module}", ".py")
+        for path in folder or [f"fastsoftmax/{module}.py"]:
+            used = {name.partition(".")[0] for name in parts(path)}
+            assert not used & above, path
 
 
 def test_init_holds_names_only():
@@ -252,7 +254,7 @@ DOCUMENTS = sorted(
 )
 
 
-SHARED = [path for path in PYTHON if re.fullmatch(r"fastsoftmax/_[a-z]\w*\.py", path)]
+SHARED = [path for path in PYTHON if re.fullmatch(r"fastsoftmax/(_sampling/|_)[a-z]\w*\.py", path)]
 
 
 @pytest.mark.parametrize("path", SHARED + files("cpp/core/kernels", ".inl"))

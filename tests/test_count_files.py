@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from fastsoftmax._count_files import LONGEST_LINE
+from fastsoftmax._sampling.count_files import LONGEST_LINE
 from fastsoftmax.samplers import LearnedUnigram, Unigram
 
 

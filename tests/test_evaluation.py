@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import fastsoftmax as fs
-from fastsoftmax import _evaluation
-from fastsoftmax._tables import as_table
+from fastsoftmax._sampling.tables import as_table
 
 TYPES = (np.float32, np.float64, np.float16, ml_dtypes.bfloat16)
 
@@ -63,8 +62,8 @@ def test_tiles_change_nothing_but_rounding(backend, rng, monkeypatch, block_byte
     x, weight, labels = layer(rng, 23, 61, 5)
     options = {"bias": rng.standard_normal(61), "top_k": range(1, 62), "backend": backend}
     whole = fs.evaluate_softmax(x, weight, labels, **options)
-    monkeypatch.setattr(_evaluation, "BLOCK_BYTES", block_bytes)
-    monkeypatch.setattr(_evaluation, "MOST_ROWS", most_rows)
+    monkeypatch.setattr(evaluation, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(evaluation, "MOST_ROWS", most_rows)
     tiled = fs.evaluate_softmax(x, weight, labels, **options)
     assert tiled.loss == pytest.approx(whole.loss, rel=1e-13)
     assert tiled.accuracy == whole.accuracy
@@ -78,7 +77,7 @@ def test_tiles_change_nothing_but_rounding(backend, rng, monkeypatch, block_byte
 
 @pytest.mark.parametrize("block_bytes", [0, 4 << 20])
 def test_a_tie_counts_against_the_label(backend, monkeypatch, block_bytes):
-    monkeypatch.setattr(_evaluation, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(evaluation, "BLOCK_BYTES", block_bytes)
     weight = np.array([[2.0], [1], [2], [0], [1], [2]])  # places 3, 5, 3, 6, 5, 3
     places = [3, 5, 3, 6, 5, 3]
     found = fs.evaluate_softmax(
@@ -149,7 +148,7 @@ def test_large_logits_do_not_overflow(backend, rng):
 @pytest.mark.parametrize("strategy", ["div", "mod"])
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 40])
 def test_shards_divide_the_classes(backend, rng, monkeypatch, strategy, count):
-    monkeypatch.setattr(_evaluation, "BLOCK_BYTES", 2000)
+    monkeypatch.setattr(evaluation, "BLOCK_BYTES", 2000)
     x, weight, labels = layer(rng, 30, 40, 5)
     bias = rng.standard_normal(40)
     wanted = fs.evaluate_softmax(x, weight, labels, bias=bias, backend=backend)
@@ -204,7 +203,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts_do_not_matter(backend, rng, tmp_path, monkeypatch, layout):
-    monkeypatch.setattr(_evaluation, "BLOCK_BYTES", 2000)
+    monkeypatch.setattr(evaluation, "BLOCK_BYTES", 2000)
     x, weight, labels = layer(rng, 30, 41, 6)
     wanted = fs.evaluate_softmax(x, weight, labels, backend=backend)
     change = LAYOUTS[layout]
@@ -247,7 +246,7 @@ def test_memory_does_not_grow_with_examples_or_classes(rng, n, classes, d, dtype
 
 
 def test_logits_that_rise_with_every_tile_are_all_compared(backend, monkeypatch):
-    monkeypatch.setattr(_evaluation, "BLOCK_BYTES", 400)
+    monkeypatch.setattr(evaluation, "BLOCK_BYTES", 400)
     weight = np.arange(300.0)[:, None]
     labels = np.array([299, 297, 290, 0])
     for sign in (1, -1):

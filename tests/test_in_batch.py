@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastsoftmax as fs
-from fastsoftmax import _in_batch
+from fastsoftmax._sampling import in_batch
 
 TYPES = (np.float32, np.float64, np.float16, ml_dtypes.bfloat16)
 
@@ -142,9 +142,9 @@ def test_tiles_change_nothing_but_rounding(backend, rng, monkeypatch):
     q, k = batch(rng, 37, 50, 5)
     options = {"ids": rng.integers(20, size=50), "return_grad": True, "backend": backend}
     loss, grads = fs.in_batch_softmax_loss(q, k, **options)
-    monkeypatch.setattr(_in_batch, "TILE_BYTES", 0)
+    monkeypatch.setattr(in_batch, "TILE_BYTES", 0)
     for rows in (1, 2, 10, 36, 37):
-        monkeypatch.setattr(_in_batch, "LEAST_ROWS", rows)
+        monkeypatch.setattr(in_batch, "LEAST_ROWS", rows)
         again, others = fs.in_batch_softmax_loss(q, k, **options)
         assert again == pytest.approx(loss, rel=1e-13)
         for one, other in zip(grads, others, strict=True):

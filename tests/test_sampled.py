@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastsoftmax as fs
-from fastsoftmax import _sampled_step
+from fastsoftmax._sampling import steps
 from fastsoftmax.samplers import AllClasses, Candidates, LogUniform, Uniform
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -357,7 +357,7 @@ def test_blocks_of_examples_and_threads_change_nothing(rng, backend, loss, monke
     assert np.array_equal(losses, again)
     for one, other in zip(grads, others, strict=True):
         assert np.array_equal(one, other)
-    monkeypatch.setattr(_sampled_step, "BLOCK_BYTES", 10_000)
+    monkeypatch.setattr(steps, "BLOCK_BYTES", 10_000)
     again, others = run()
     np.testing.assert_allclose(losses, again, rtol=1e-5, atol=1e-5)
     for one, other in zip(grads, others, strict=True):

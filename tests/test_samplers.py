@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastsoftmax as fs
-from fastsoftmax._rank_order import ENOUGH
+from fastsoftmax._sampling.rank_order import ENOUGH
 from fastsoftmax.samplers import (
     AllClasses,
     Candidates,

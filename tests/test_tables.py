@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from fastsoftmax._tables import as_table
+from fastsoftmax._sampling.tables import as_table
 
 STRATEGIES = pytest.mark.parametrize("strategy", ["div", "mod"])
 

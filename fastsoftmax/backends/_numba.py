@@ -15,7 +15,7 @@ import numpy as np
 
 from fastsoftmax._at_labels import nll_loss
 from fastsoftmax._ordinary import Rows, shortcuts
-from fastsoftmax._table_rows import NumpySteps
+from fastsoftmax._sampling.numpy_steps import NumpySteps
 from fastsoftmax._typing import (
     Array,
     BackwardCall,

@@ -1,6 +1,6 @@
 """Draws of classes in Numba: maps from uniform numbers, and a hash table of what was found.
 
-The arithmetic is that of `_float_math` and of the core, to the bit.
+The arithmetic is that of `_sampling.float_math` and of the core, to the bit.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastsoftmax._float_math import EXP_SERIES, LN2_HIGH, LN2_LOW, LOG2_E, TO_INTEGER
+from fastsoftmax._sampling.float_math import EXP_SERIES, LN2_HIGH, LN2_LOW, LOG2_E, TO_INTEGER
 from fastsoftmax._typing import ALIAS, LOG_UNIFORM, UNIFORM, Array, DrawCall
 from fastsoftmax.backends._numba_kernels import _inlined, _jit
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastsoftmax import _float_math
-from fastsoftmax._candidates import contains
+from fastsoftmax._sampling import float_math
+from fastsoftmax._sampling.candidates import contains
 from fastsoftmax._typing import ALIAS, LOG_UNIFORM, UNIFORM, Array, DrawCall
 
 
@@ -37,7 +37,7 @@ def ids_of(call: DrawCall, u: Array) -> Array:
     last = call.num_classes - 1
     x = u * call.scale
     if call.kind == LOG_UNIFORM:
-        return np.clip(_float_math.exp(x).astype(np.int64) - 1, 0, last)
+        return np.clip(float_math.exp(x).astype(np.int64) - 1, 0, last)
     whole = x.astype(np.int64)
     if call.kind == UNIFORM:
         return np.minimum(whole, last)

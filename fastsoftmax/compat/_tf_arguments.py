@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastsoftmax._arrays import as_array
-from fastsoftmax._candidates import MOST_CLASSES, as_ids
+from fastsoftmax._sampling.candidates import MOST_CLASSES, as_ids
 from fastsoftmax._typing import Array
 
 

@@ -2,7 +2,7 @@
 //
 // exp(x) = 2^k exp(r), r = x - k ln 2 in two parts, exp(r) by its Taylor series to r^13, which is
 // within 2^-57 for |r| <= ln(2) / 2. A plain loop of IEEE operations without contraction, so that
-// every backend has the same bits; `fastsoftmax/_float_math.py` has the same constants.
+// every backend has the same bits; `fastsoftmax/_sampling/float_math.py` has the same constants.
 
 constexpr double log2_e = 0x1.71547652b82fep+0;
 constexpr double ln2_high = 0x1.62e42fefa0000p-1, ln2_low = 0x1.cf79abc9e3b3ap-40;

@@ -1,6 +1,6 @@
 """From what a caller hands to a sampled loss to its normal form `SampledCall`.
 
-Beside `_loss_arrays` and `_tables`, whose rules hold here too. No arithmetic on logits.
+Beside `_loss_arrays` and `tables`, whose rules hold here too. No arithmetic on logits.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastsoftmax._arrays import as_array, as_floats, compute_dtype
-from fastsoftmax._base_sampler import BaseSampler
 from fastsoftmax._labels import class_indices
 from fastsoftmax._loss_arrays import REDUCTIONS, choice, promoted
-from fastsoftmax._tables import Table, as_table
+from fastsoftmax._sampling.base_sampler import BaseSampler
+from fastsoftmax._sampling.tables import Table, as_table
 from fastsoftmax._typing import Array, Match
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastsoftmax import _float_math
+from fastsoftmax._sampling import float_math
 from fastsoftmax._typing import Array, DrawCall
 
 
@@ -105,7 +105,7 @@ def _race(probabilities: Array, count: int, generator: np.random.Generator) -> t
     order of arrival has the same distribution, and the number of tries is one draw a unit of time.
     """
     runners = np.flatnonzero(probabilities)
-    times = -_float_math.log(1.0 - generator.random(len(runners)))
+    times = -float_math.log(1.0 - generator.random(len(runners)))
     times /= probabilities[runners]
     if count < len(runners):
         among = np.flatnonzero(times <= np.partition(times, count - 1)[count - 1])

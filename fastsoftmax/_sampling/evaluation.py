@@ -16,7 +16,7 @@ import numpy as np
 from fastsoftmax._arrays import as_array, as_floats, compute_dtype
 from fastsoftmax._labels import as_ignore_index, class_indices
 from fastsoftmax._loss_arrays import promoted
-from fastsoftmax._tables import Table, as_table
+from fastsoftmax._sampling.tables import Table, as_table
 from fastsoftmax._typing import Array, Backend, Call, Mask
 
 BLOCK_BYTES = 4 << 20

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from fastsoftmax import _registry
-from fastsoftmax._candidates import Candidates, as_count, as_generator, as_ids, contains
-from fastsoftmax._draws import Law, Without, draw_ids
-from fastsoftmax._expected_counts import as_rule, at_least_once, solved_tries
+from fastsoftmax._sampling.candidates import Candidates, as_count, as_generator, as_ids, contains
+from fastsoftmax._sampling.draws import Law, Without, draw_ids
+from fastsoftmax._sampling.expected_counts import as_rule, at_least_once, solved_tries
 from fastsoftmax._typing import Array
 
 NO_FLOATS, NO_IDS = np.empty(0), np.empty(0, np.int64)

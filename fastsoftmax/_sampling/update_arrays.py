@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastsoftmax._arrays import as_array, as_floats, compute_dtype
-from fastsoftmax._tables import Table, as_table
+from fastsoftmax._sampling.tables import Table, as_table
 from fastsoftmax._typing import Array, UpdateCall
 
 MOST_STEPS = 2**63 - 1

@@ -11,8 +11,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from fastsoftmax._memory import empty
-from fastsoftmax._sampled_arrays import SampledCall
-from fastsoftmax._tables import Table
+from fastsoftmax._sampling.loss_arrays import SampledCall
+from fastsoftmax._sampling.tables import Table
 from fastsoftmax._typing import Array, Backend, BinaryCall, LossCall
 
 BLOCK_BYTES = 32 << 20

@@ -1,0 +1,1 @@
+"""What candidate sampling is made of, behind `samplers`, `sampled`, `updates` and their like."""
