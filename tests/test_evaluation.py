@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import fastsoftmax as fs
+from fastsoftmax._sampling import evaluation
 from fastsoftmax._sampling.tables import as_table
 
 TYPES = (np.float32, np.float64, np.float16, ml_dtypes.bfloat16)
