@@ -249,7 +249,7 @@ class Backend(Protocol):
     # nothing else is said, and ids are int64 and in range. N examples have T true classes each.
 
     def gather_rows(self, table: Array, ids: Array, out: Array, threads: int) -> None:
-        """out[i] = table[ids[i]], for a table of any float type not wider, and any strides."""
+        """out[i] = table[ids[i]], for a table of any float type and any strides."""
 
     def match(self, ids: Array, labels: Array, classes: int) -> Match:
         """Which candidates and which labels, [N, T], are of one class."""

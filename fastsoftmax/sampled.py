@@ -62,9 +62,10 @@ def _run(
     checked = arrays(*given)
     sampler, num_sampled, candidates, rng = drawing
     labels, classes = checked.labels, checked.weight.num_classes
-    sampler, candidates, ids = draw(
+    sampler, candidates = draw(
         sampler, num_sampled, candidates, labels, classes, rng, backend.name, LogUniform
     )
+    ids = candidates.ids
     match = backend.match(ids, labels, classes) if options.removes_hits or return_grad else None
     if options.estimator is None:
         offsets = corrections.none()
@@ -157,7 +158,8 @@ def sampled_softmax_loss(
         What is corrected: "candidate", the formula above, all classes [1]_; "importance" the
         candidates only, for what they stand for, :math:`o'_s = o_s - \log(n q_s)` with q among the
         classes that are not true [2]_. The latter's gradient has no bias if q is proportional to
-        the exponentials of the logits [3]_, and else has one, as the former's.
+        the exponentials of the logits [3]_, candidates are drawn with replacement and one at least
+        is not true; else it has one, as the former's.
     reduction : {"mean", "sum", "none"}, default "mean"
         "none" gives each example's loss.
     partition_strategy : {"div", "mod"}, default "div"
@@ -238,11 +240,9 @@ def sampled_softmax_loss(
     >>> print(np.isclose(loss, fs.cross_entropy(x @ w.T, [0, 2, 7])))
     True
     """
+    chosen = choice("estimator", estimator, corrections.ESTIMATORS)
     options = _Options(
-        softmax_loss,
-        choice("estimator", estimator, corrections.ESTIMATORS) if subtract_log_q else None,
-        remove_accidental_hits,
-        share=True,
+        softmax_loss, chosen if subtract_log_q else None, remove_accidental_hits, share=True
     )
     return _run(
         _registry.resolve(backend),

@@ -116,6 +116,13 @@ def test_losses_have_the_dtype_of_inputs(rng, name):
         assert got.dtype == dtype
 
 
+def test_a_loss_that_half_types_do_not_hold_is_infinite(rng):
+    (w, b, x), labels, drawn, sizes = anything(rng, 1)
+    x = np.ones_like(x).astype(np.float16)
+    got = tf_nn.nce_loss(w + 1e6, b, labels, x, *sizes, drawn)
+    assert np.isposinf(got).all()
+
+
 def test_shards_hold_consecutive_classes(rng):
     (w, b, x), labels, drawn, sizes = anything(rng, 2)
     whole = tf_nn.sampled_softmax_loss(w, b, labels, x, *sizes, drawn)

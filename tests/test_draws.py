@@ -83,6 +83,20 @@ def test_tries_number_as_many_as_solving_for_them_says(rng, n):
     assert abs(np.mean(tries) / solved - 1) < 0.1
 
 
+@pytest.mark.parametrize("n", [3, 4])
+def test_a_race_counts_as_many_tries_as_draws_would_take(rng, n):
+    sampler = Unigram([8, 4, 2, 1, 0.5])
+    p = sampler.probability(np.arange(5))
+    truth = 0.0
+    for ids in permutations(range(5), n):
+        left = 1 - np.concatenate([[0], np.cumsum(p[list(ids)])[:-1]])  # before each new class
+        truth += np.prod(p[list(ids)] / left) * np.sum(1 / left)
+    tries = np.array([sampler.sample(n, rng=rng).num_tries for _ in range(20_000)])
+    error = tries.std() / np.sqrt(len(tries))
+    # Never less than n: that alone is a quarter of a try.
+    assert abs(tries.mean() - truth) < 0.3 + 6 * error
+
+
 def test_an_alias_table_holds_its_distribution(rng):
     for p in (np.ones(9), rng.random(1000) ** 8, np.eye(1, 50, 7)[0], rng.zipf(1.1, 3000) * 1.0):
         p /= p.sum()

@@ -197,6 +197,23 @@ def expected_slope(x, w, label, q, n, **options):
     return mean
 
 
+def test_expected_counts_given_are_those_of_importance_as_well(rng, backend):
+    x, w, b, labels = problem(rng, classes=6, true=3)  # classes named twice among them
+    sampler, ids = Uniform(6), rng.integers(0, 6, 8)
+    options = {"bias": b, "estimator": "importance", "reduction": "none", "backend": backend}
+    asked = fs.sampled_softmax_loss(
+        *(x, w, labels), sampler=sampler, candidates=drawn(ids, unique=False), **options
+    )
+    counts = np.full(labels.shape, 8 / 6), np.full(8, 8 / 6)
+    given = drawn(ids.tolist(), *counts, unique=False)
+    assert np.array_equal(fs.sampled_softmax_loss(x, w, labels, candidates=given, **options), asked)
+    # Of a sampler that has learned since, the counts that came with the candidates hold.
+    learned = fs.samplers.LearnedUnigram(6)
+    learned.update(np.repeat(labels, 9))
+    options["sampler"] = learned
+    assert np.array_equal(fs.sampled_softmax_loss(x, w, labels, candidates=given, **options), asked)
+
+
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_importance_has_no_bias_under_the_softmax_of_the_negatives(rng, backend, n):
     x, w = rng.standard_normal((1, 4)), rng.standard_normal((6, 4))
@@ -415,6 +432,30 @@ def test_a_nan_stays_in_its_row(rng, backend):
     assert np.isfinite(np.delete(losses, 3)).all()
 
 
+def test_a_bias_of_a_wider_type_is_rounded(rng, backend):
+    x, w, b, labels = problem(rng, dtype=np.float32)
+    wide = b + rng.uniform(-1e-9, 1e-9, len(b))
+    found, expected = (
+        fs.sampled_softmax_loss(
+            *(x, w, labels), bias=bias, num_sampled=5, rng=1, return_grad=True, backend=backend
+        )
+        for bias in (wide.tolist(), wide.astype(np.float32))
+    )
+    assert found[0] == expected[0]
+    assert found[0].dtype == np.float32
+    assert np.array_equal(found[1].bias_rows, expected[1].bias_rows)
+
+
+def test_candidates_may_be_a_list(rng, backend):
+    x, w, _, labels = problem(rng)
+    options = {"sampler": Uniform(len(w)), "estimator": "importance", "backend": backend}
+    found, expected = (
+        fs.sampled_softmax_loss(*(x, w, labels), candidates=Candidates(ids, num_tries=3), **options)
+        for ids in ([4, 0, 17], np.array([4, 0, 17]))
+    )
+    assert found == expected
+
+
 # Refusals -----------------------------------------------------------------------------------------
 
 
@@ -455,6 +496,11 @@ def test_a_nan_stays_in_its_row(rng, backend):
         ),
         ({"candidates": drawn([1], np.ones(2), np.ones(1))}, ValueError, r"have shape \(2,\)"),
         ({"estimator": "exact"}, ValueError, "estimator must be one of"),
+        (
+            {"estimator": "exact", "subtract_log_q": False},
+            ValueError,
+            "estimator must be one of",
+        ),
         ({"reduction": "max"}, ValueError, "reduction must be one of"),
         ({"partition_strategy": "row"}, ValueError, "partition_strategy must be"),
         ({"rng": "seed"}, TypeError, "rng"),

@@ -370,6 +370,13 @@ def test_bad_counts_are_refused(counts, message):
         Unigram(counts)
 
 
+def test_counts_beyond_float64_are_refused_without_a_warning():
+    with np.errstate(over="ignore"):  # where long double is float64
+        counts = np.array([1, 1e308], np.longdouble) * 1e10
+    with pytest.raises(ValueError, match=r"counts\[1\] is"):
+        Unigram(counts)
+
+
 @pytest.mark.parametrize("counts", [["a"], [1j], [True], [None]])
 def test_counts_that_are_no_numbers_are_refused(counts):
     with pytest.raises(TypeError, match="counts"):

@@ -37,7 +37,6 @@ PyObject* gather_rows(PyObject* self, PyObject* const* arguments) {
     const int threads = threads_of(arguments[3]);
     const int64_t* const rows = indices_of(ids, table.rows, "ids: not int64, or out of range");
     const bool wide = is_wide(out, "out: neither float32 nor float64");
-    require(wide || table.type != Elem::f64, "out: narrower than the table");
     require_contiguous(out, "out");
     require(out.size() == ids.size() * table.columns, "out: unexpected size");
     auto* const to = static_cast<char*>(result_of(out));
@@ -134,8 +133,8 @@ PyObject* shift_columns(PyObject* self, PyObject* const* arguments) {
     auto* const to = static_cast<char*>(result_of(logits));
     const void* const by = offsets.data();
     const auto kernel = sampled_of(self).shift[wide];
-    dealt(rows, columns, threads_of(arguments[4]),
-          [=](int64_t first, int64_t last) { kernel(to, row_step, by, columns, first, last); });
+    deal(rows, columns, threads_of(arguments[4]),
+         [=](int64_t first, int64_t last) { kernel(to, row_step, by, columns, first, last); });
     for (py::ssize_t i = 0; i < hit_rows.size(); ++i) {
         char* const logit = to + row[i] * row_step + column[i] * logits.itemsize();
         if (wide)

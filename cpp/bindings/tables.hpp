@@ -44,13 +44,19 @@ inline const SampledKernels& sampled_of(PyObject* self) { return *TargetObject::
 
 // Runs do_part on parts of `count` things of `size` numbers each, without the GIL if that pays.
 template <class DoPart>
-PyObject* dealt(int64_t count, int64_t size, int threads, DoPart do_part) {
+void deal(int64_t count, int64_t size, int threads, DoPart do_part) {
     if (count * size < elements_with_gil) {
         do_part(int64_t(0), count);
     } else {
         const WithoutGil unlocked;
         in_parts(count, size, threads, do_part);
     }
+}
+
+// The same as the last of a method: returns None.
+template <class DoPart>
+PyObject* dealt(int64_t count, int64_t size, int threads, DoPart do_part) {
+    deal(count, size, threads, do_part);
     return py::none().release().ptr();
 }
 

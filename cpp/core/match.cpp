@@ -2,7 +2,8 @@
 
 #include "match.hpp"
 
-#include <algorithm>
+#include <stddef.h>
+
 #include <array>
 #include <utility>
 
@@ -43,18 +44,23 @@ Match match(const int64_t* ids, int64_t candidates, const int64_t* labels, int64
     Match found;
     found.order.reserve(static_cast<size_t>(count));
     found.starts.reserve(static_cast<size_t>(count) + 1);
+    constexpr int64_t named_before = -1;                     // by its own row
     std::vector<int64_t> group(static_cast<size_t>(pairs));  // of each label
     for (int64_t i = 0; i < count; ++i) {
-        if (i == 0 || entries[i].key != entries[i - 1].key) found.starts.push_back(i);
-        const int64_t number = entries[i].number;
+        const bool is_new = i == 0 || entries[i].key != entries[i - 1].key;
+        if (is_new) found.starts.push_back(i);
+        const int64_t number = entries[i].number, pair = number - candidates;
         found.order.push_back(number);
-        if (number >= candidates)
-            group[number - candidates] = static_cast<int64_t>(found.starts.size()) - 1;
+        if (pair < 0) continue;
+        // Labels of one class come row by row.
+        const int64_t last = is_new ? -1 : entries[i - 1].number - candidates;
+        group[pair] = last >= 0 && last / true_classes == pair / true_classes
+                          ? named_before
+                          : static_cast<int64_t>(found.starts.size()) - 1;
     }
     found.starts.push_back(count);
     for (int64_t i = 0; i < pairs; ++i) {
-        const int64_t* const row = labels + i / true_classes * true_classes;
-        if (std::find(row, labels + i, labels[i]) != labels + i) continue;  // named before
+        if (group[i] == named_before) continue;
         const int64_t end = found.starts[group[i] + 1];
         for (int64_t at = found.starts[group[i]]; at < end && found.order[at] < candidates; ++at) {
             found.hit_rows.push_back(i / true_classes);

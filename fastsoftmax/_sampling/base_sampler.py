@@ -234,11 +234,11 @@ class BaseSampler(ABC):
         if candidates.excluded is None or candidates.excluded_mass <= 0.999:
             return 1.0 - candidates.excluded_mass
         key = ("kept", 0, candidates.excluded.tobytes())
-        if key not in self._sums:
-            p = self._all_probabilities()
-            p[candidates.excluded] = 0.0
-            self._remember(key, float(p.sum()))
-        return self._sums[key]
+        if (known := self._sums.get(key)) is not None:
+            return known
+        p = self._all_probabilities()
+        p[candidates.excluded] = 0.0
+        return self._remember(key, float(p.sum()))
 
     def _solved(self, count: int, candidates: Candidates) -> float:
         excluded = candidates.excluded
@@ -252,11 +252,11 @@ class BaseSampler(ABC):
             support -= int(np.count_nonzero(without))
             p = np.concatenate([p, without]) / self._kept(candidates)
             weights = np.concatenate([weights, np.full(len(without), -1.0)])
-        tries = solved_tries(p, weights, support, count)
-        self._remember(key, tries)
-        return tries
+        return self._remember(key, solved_tries(p, weights, support, count))
 
-    def _remember(self, key: tuple[str, int, bytes | None], value: float) -> None:
+    def _remember(self, key: tuple[str, int, bytes | None], value: float) -> float:
+        """The value; another thread may have forgotten it by the next line."""
         if len(self._sums) >= 16:  # excluded classes may differ from call to call
             self._sums.clear()
         self._sums[key] = value
+        return value

@@ -58,9 +58,11 @@ def by_importance(sampler: Any, labels: Array, candidates: Any, match: Match | N
         return Offsets(None, of_candidates)
     drawn = len(candidates.ids)
     hits = np.bincount(match.hit_rows, minlength=len(labels))
-    counted = np.sort(labels, axis=1)
-    share = _counts(sampler, counted, None, candidates, "labels") / max(drawn, 1)
-    share[:, 1:][counted[:, 1:] == counted[:, :-1]] = 0.0  # a class that is named twice
+    counts = _counts(sampler, labels, candidates.expected_true, candidates, "labels")
+    order = np.argsort(labels, axis=1)
+    grouped = np.take_along_axis(labels, order, axis=1)
+    share = np.take_along_axis(counts, order, axis=1) / max(drawn, 1)
+    share[:, 1:][grouped[:, 1:] == grouped[:, :-1]] = 0.0  # a class that is named twice
     with np.errstate(all="ignore"):
         rest = np.log((drawn - hits) / drawn) - np.log1p(-share.sum(axis=1))
     rest[~np.isfinite(rest)] = 0.0  # no negative is left, and nothing to correct

@@ -6,7 +6,6 @@ Sizes and order of everything here depend on the arguments only, never on the ba
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -69,7 +68,7 @@ def draw_ids(
         left /= left.sum()
         left[ids[:found]] = 0.0
         ids[found:], time = _race(left, count - found, generator)
-        return ids, tries + max(ceil(time), count - found)
+        return ids, tries + max(round(time), count - found)
     total = np.cumsum(left)
     at = generator.random(count - found) * total[-1]
     # Rounded up to the total, it is the last class that has a share.
@@ -102,7 +101,8 @@ def _race(probabilities: Array, count: int, generator: np.random.Generator) -> t
 
     Draws at the times of a Poisson process bring each class after an exponential time of its own;
     what went before does not matter to it. So whoever gives up rejecting may go on like this: the
-    order of arrival has the same distribution, and the number of tries is one draw a unit of time.
+    order of arrival has the same distribution, and the number of tries is one draw a unit of time,
+    to the nearest: always up would be half a try too many.
     """
     runners = np.flatnonzero(probabilities)
     times = -float_math.log(1.0 - generator.random(len(runners)))

@@ -14,6 +14,7 @@ from fastsoftmax._arrays import as_array, as_floats, compute_dtype
 from fastsoftmax._labels import class_indices
 from fastsoftmax._loss_arrays import REDUCTIONS, choice, promoted
 from fastsoftmax._sampling.base_sampler import BaseSampler
+from fastsoftmax._sampling.candidates import Candidates
 from fastsoftmax._sampling.tables import Table, as_table
 from fastsoftmax._typing import Array, Match
 
@@ -92,23 +93,25 @@ def draw(
     rng: Any,
     backend: str,
     default: Callable[[int], Any],
-) -> tuple[Any, Any, Array]:
-    """Sampler, candidates and their ids, drawn now unless they are given."""
+) -> tuple[Any, Candidates]:
+    """Sampler and candidates, drawn now unless they are given; their ids in range."""
     if candidates is None:
         if num_sampled is None:
             raise TypeError("num_sampled is needed: how many candidates to draw; or candidates=")
         sampler = default(classes) if sampler is None else sampler
     if sampler is not None:
         _check_sampler(sampler, classes)
-    if candidates is None:
+    drawn = candidates
+    if drawn is None:
         # A sampler of the caller's own knows of no backends.
         where = {"backend": backend} if isinstance(sampler, BaseSampler) else {}
-        candidates = sampler.sample(num_sampled, labels=labels.reshape(-1), rng=rng, **where)
-    elif num_sampled is not None and num_sampled != len(candidates.ids):
-        raise ValueError(
-            f"num_sampled is {num_sampled}, but candidates holds {len(candidates.ids)} ids"
-        )
-    return sampler, candidates, _checked_ids(candidates, classes)
+        drawn = sampler.sample(num_sampled, labels=labels.reshape(-1), rng=rng, **where)
+    if not isinstance(drawn, Candidates):
+        raise TypeError(f"candidates must be what sampler.sample returns, not {drawn!r}")
+    ids = _checked_ids(drawn.ids, classes)
+    if num_sampled is not None and num_sampled != len(ids):
+        raise ValueError(f"num_sampled is {num_sampled}, but candidates holds {len(ids)} ids")
+    return sampler, drawn._replace(ids=ids)
 
 
 def _check_sampler(sampler: Any, classes: int) -> None:
@@ -124,17 +127,16 @@ def _check_sampler(sampler: Any, classes: int) -> None:
         )
 
 
-def _checked_ids(candidates: Any, classes: int) -> Array:
-    if not hasattr(candidates, "ids"):
-        raise TypeError(f"candidates must be what sampler.sample returns, not {candidates!r}")
-    ids = as_array(candidates.ids, "candidates.ids")
+def _checked_ids(given: Any, classes: int) -> Array:
+    """The ids as int64, a copy of this call's own."""
+    ids = as_array(given, "candidates.ids")
     if ids.ndim != 1 or ids.dtype.kind not in "iu":
         raise ValueError(
             f"candidates.ids has dtype {ids.dtype} and shape {ids.shape}; it must be integers in "
             "one dimension"
         )
     own = ids.astype(np.int64, order="C", copy=True)
-    outside = (own < 0) | (own >= classes) if ids.dtype.char != "L" else ids >= classes
+    outside = (own < 0) | (own >= classes)  # what int64 does not hold has become negative
     if outside.any():
         place = int(outside.argmax())
         raise IndexError(

@@ -27,8 +27,9 @@ class NumpySteps:
         keys = np.concatenate((ids, labels.reshape(-1)))
         order = np.argsort(keys, kind="stable")
         grouped = keys[order]
-        first = np.flatnonzero(grouped[1:] != grouped[:-1]) + 1
-        starts = np.concatenate(([0], first, [len(keys)]))
+        is_first = np.ones(len(keys), np.bool_)
+        is_first[1:] = grouped[1:] != grouped[:-1]
+        starts = np.append(np.flatnonzero(is_first), len(keys))
         # Candidates come first in a group, as they do among the keys.
         found = np.add.reduceat(order < candidates, starts[:-1], dtype=np.int64)
         sizes = np.diff(starts)

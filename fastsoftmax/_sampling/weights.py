@@ -20,7 +20,8 @@ def as_counts(counts: Any) -> Array:
         raise ValueError(f"counts has shape {given.shape}; it must have a number for each class")
     if given.dtype.kind not in "iuf":
         raise TypeError(f"counts has dtype {given.dtype}; it must hold real numbers")
-    numbers = given.astype(np.float64)
+    with np.errstate(over="ignore"):  # of long double: infinite, and refused
+        numbers = given.astype(np.float64)
     bad = ~((numbers >= 0) & (numbers < np.inf))
     if bad.any():
         place = int(bad.argmax())

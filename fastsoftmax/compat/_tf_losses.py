@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from fastsoftmax import sampled
 from fastsoftmax._arrays import as_floats
 from fastsoftmax._typing import Array
@@ -188,7 +190,8 @@ def nce_loss(
 
 def _as_inputs(losses: Array, inputs: Any) -> Array:
     """TensorFlow's result has inputs' dtype, whatever that of the weights."""
-    return losses.astype(as_floats(inputs, "inputs").dtype, copy=False)
+    with np.errstate(over="ignore"):  # a half type has less room
+        return losses.astype(as_floats(inputs, "inputs").dtype, copy=False)
 
 
 def _given_or_drawn(
