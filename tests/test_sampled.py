@@ -181,11 +181,11 @@ class Fixed:
         return len(candidates.ids) * self.p[ids]
 
 
-def expected_slope(x, w, label, q, n, **options):
+def expected_slope(loss, x, w, label, q, n, **options):
     """The expectation of the gradient by logits, over every draw of n with replacement."""
     sampler, mean = Fixed(q), np.zeros(len(w))
     for ids in itertools.product(np.flatnonzero(q), repeat=n):
-        _, grads = fs.sampled_softmax_loss(
+        _, grads = LOSSES[loss](
             *(x, w, [label]),
             bias=np.zeros(len(w)),
             sampler=sampler,
@@ -197,38 +197,36 @@ def expected_slope(x, w, label, q, n, **options):
     return mean
 
 
-def test_expected_counts_given_are_those_of_importance_as_well(rng, backend):
-    x, w, b, labels = problem(rng, classes=6, true=3)  # classes named twice among them
-    sampler, ids = Uniform(6), rng.integers(0, 6, 8)
-    options = {"bias": b, "estimator": "importance", "reduction": "none", "backend": backend}
-    asked = fs.sampled_softmax_loss(
-        *(x, w, labels), sampler=sampler, candidates=drawn(ids, unique=False), **options
-    )
-    counts = np.full(labels.shape, 8 / 6), np.full(8, 8 / 6)
-    given = drawn(ids.tolist(), *counts, unique=False)
-    assert np.array_equal(fs.sampled_softmax_loss(x, w, labels, candidates=given, **options), asked)
-    # Of a sampler that has learned since, the counts that came with the candidates hold.
-    learned = fs.samplers.LearnedUnigram(6)
-    learned.update(np.repeat(labels, 9))
-    options["sampler"] = learned
-    assert np.array_equal(fs.sampled_softmax_loss(x, w, labels, candidates=given, **options), asked)
+def small_layer(rng, classes=6):
+    """One example, weights, a label, and what is exactly right of them."""
+    x, w = rng.standard_normal((1, 4)), rng.standard_normal((classes, 4))
+    label = int(rng.integers(classes))
+    return x, w, label, np.arange(classes) == label, (x @ w.T)[0]
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_importance_has_no_bias_under_the_softmax_of_the_negatives(rng, backend, n):
-    x, w = rng.standard_normal((1, 4)), rng.standard_normal((6, 4))
-    label = int(rng.integers(6))
-    p = fs.softmax(x @ w.T)[0]
-    q = np.where(np.arange(6) == label, 0, p)
-    q /= q.sum()
-    truth = p - (np.arange(6) == label)
-    slope = expected_slope(x, w, label, q, n, estimator="importance", backend=backend)
-    assert np.abs(slope - truth).max() < 1e-12
-    if n > 1:  # a single negative is as good as all of them here, and corrected for as that
-        off = expected_slope(
-            x, w, label, np.where(q > 0, q, 0), n, subtract_log_q=False, backend=backend
-        )
-        assert np.abs(off - truth).max() > 1e-4
+    x, w, label, own, logits = small_layer(rng)
+    p = fs.softmax(logits)
+    q = np.where(own, 0, p) / p[~own].sum()
+    given = ("sampled_softmax", x, w, label)
+    slope = expected_slope(*given, q, n, estimator="importance", backend=backend)
+    assert np.abs(slope - (p - own)).max() < 1e-12
+    off = expected_slope(*given, p, n, estimator="candidate", backend=backend)
+    assert np.abs(off - (p - own)).max() > 1e-4  # as every estimator under another distribution
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_noise_contrast_and_negative_sampling_expect_every_class(rng, backend, n):
+    """Their gradients add up over draws, so that expectations are sums over classes."""
+    x, w, label, own, logits = small_layer(rng)
+    q = rng.dirichlet(np.ones(6))
+    corrected = 1 / (1 + np.exp(np.log(n * q) - logits))
+    slope = expected_slope("nce", x, w, label, q, n, backend=backend)
+    np.testing.assert_allclose(slope, corrected * (own + n * q) - own, atol=1e-12)
+    plain = 1 / (1 + np.exp(-logits))
+    slope = expected_slope("negative_sampling", x, w, label, q, n, backend=backend)
+    np.testing.assert_allclose(slope, plain * (own + n * q * ~own) - own, atol=1e-12)
 
 
 def test_importance_sums_the_negatives_without_bias_whatever_the_sampler(rng, backend):
