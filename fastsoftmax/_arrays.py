@@ -109,6 +109,18 @@ def as_floats(x: Any, name: str) -> Array:
     raise _no_dtype(name, dtype)
 
 
+def unmasked_floats(x: Any, name: str) -> Array:
+    """The same of what cannot do without some of its elements, as a softmax can."""
+    refuse_mask(x, name)
+    return as_floats(x, name)
+
+
+def refuse_mask(x: Any, name: str) -> None:
+    """An error for masked elements, whose values would be taken otherwise."""
+    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+        raise TypeError(f"{name} has masked elements, which mean nothing here; pass its filled()")
+
+
 def _result_dtype(x: Array, dtype: Any) -> np.dtype[Any]:
     if dtype is None:
         return x.dtype

@@ -66,7 +66,7 @@ def evaluate_softmax(
     bias : array_like, or list or tuple of array_like, optional
         b in the formula, shape (V,), or shards of it.
     top_k : int or iterable of int, default (1, 5)
-        The k of each accuracy, 1 or more.
+        The k of each accuracy, from 1 to 1000: so many logits of a row are kept.
     ignore_index : int or None, default -100
         Examples with this label do not count. None: there is no such label.
     partition_strategy : {"div", "mod"}, default "div"

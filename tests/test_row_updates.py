@@ -613,3 +613,10 @@ def test_the_core_refuses_ids_that_it_could_not_survive(ids):
                 *(0.1, 0.0, 0.0, (0.0, 0.0), 1),
             )
     assert (weight == 1).all()
+
+
+def test_masked_weights_are_refused_and_stay_as_they_are(backend):
+    weight = np.ma.masked_equal(np.ones((3, 2)), 1)
+    with pytest.raises(TypeError, match="weight has masked elements"):
+        fs.sgd_rows_(weight, [1], np.ones((1, 2)), lr=0.1, backend=backend)
+    assert (weight.data == 1).all()

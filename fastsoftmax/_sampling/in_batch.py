@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastsoftmax._arrays import as_array, as_floats, as_temperature, compute_dtype
+from fastsoftmax._arrays import as_array, as_floats, as_temperature, compute_dtype, unmasked_floats
 from fastsoftmax._loss_arrays import REDUCTIONS, Reduction, choice, promoted
 from fastsoftmax._memory import empty
 from fastsoftmax._typing import Array, Backend, LossCall
@@ -181,7 +181,7 @@ def in_batch_call(
 
 
 def _matrix(x: Any, name: str) -> Array:
-    matrix = as_floats(x, name)
+    matrix = unmasked_floats(x, name)
     if matrix.ndim != 2:
         raise ValueError(f"{name} has shape {matrix.shape}; it must have a row for each example")
     return matrix

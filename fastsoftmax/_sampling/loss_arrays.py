@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastsoftmax._arrays import as_array, as_floats, compute_dtype
+from fastsoftmax._arrays import as_array, compute_dtype, refuse_mask, unmasked_floats
 from fastsoftmax._labels import class_indices
 from fastsoftmax._loss_arrays import REDUCTIONS, choice, promoted
 from fastsoftmax._sampling.base_sampler import BaseSampler
@@ -53,7 +53,7 @@ class Arrays(NamedTuple):
 
 def arrays(inputs: Any, weight: Any, labels: Any, bias: Any, strategy: Any) -> Arrays:
     """Inputs and table of one width, labels that are rows of it."""
-    x = as_floats(inputs, "inputs")
+    x = unmasked_floats(inputs, "inputs")
     if x.ndim != 2:
         raise ValueError(f"inputs has shape {x.shape}; it must be (N, D), a row for each example")
     table = as_table(weight, "weight", strategy)
@@ -72,6 +72,7 @@ def arrays(inputs: Any, weight: Any, labels: Any, bias: Any, strategy: Any) -> A
 
 def _true_classes(labels: Any, examples: int, classes: int) -> Array:
     """Labels as [N, T], a copy of this call's own."""
+    refuse_mask(labels, "labels")
     given = as_array(labels, "labels")
     true = given.shape[1] if given.ndim == 2 else 1
     if given.ndim not in (1, 2) or len(given) != examples or true == 0:

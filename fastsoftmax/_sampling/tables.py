@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastsoftmax._arrays import as_floats, is_float
+from fastsoftmax._arrays import is_float, refuse_mask, unmasked_floats
 from fastsoftmax._typing import Array
 
 STRATEGIES = ("div", "mod")
@@ -134,6 +134,7 @@ def _is_matrix(array: Any, one_column: bool) -> bool:
 
 def _changeable(array: Any, name: str) -> Array:
     """The array itself; an error where a copy would be changed in its place."""
+    refuse_mask(array, name)
     if not isinstance(array, np.ndarray):
         raise TypeError(
             f"{name} is changed in place and must be a NumPy array, not {type(array).__name__}"
@@ -149,7 +150,7 @@ def _changeable(array: Any, name: str) -> Array:
 
 
 def _matrix(array: Any, name: str, one_column: bool) -> Array:
-    matrix = as_floats(array, name)
+    matrix = unmasked_floats(array, name)
     if matrix.ndim != (1 if one_column else 2):
         meaning = "a number for each class" if one_column else "a row for each class"
         raise ValueError(f"{name} has shape {matrix.shape}; it must have {meaning}")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastsoftmax._arrays import as_array, as_floats, compute_dtype
+from fastsoftmax._arrays import as_array, compute_dtype, unmasked_floats
 from fastsoftmax._sampling.tables import Table, as_table
 from fastsoftmax._typing import Array, UpdateCall
 
@@ -81,7 +81,7 @@ def update_calls(
     threads: int,
 ) -> list[UpdateCall]:
     """The calls that together are the step; none where there is nothing to do."""
-    gradient = as_floats(rows, "rows")
+    gradient = unmasked_floats(rows, "rows")
     if gradient.ndim not in (1, 2):
         raise ValueError(
             f"rows has shape {gradient.shape}; it must have a row for each id, or a number where "
