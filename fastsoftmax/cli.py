@@ -69,10 +69,10 @@ examples:
 
 _COMPARE = """\
 Compare two files that `fastsoftmax bench --json` wrote: the ratio of medians, B over A, of every
-result that both have. Medians within the threshold are the same; beyond it, a result is uncertain
-if either was disturbed while it was measured, or if the quartiles overlap. The exit code is 1 if
-something of this package is slower, whatever other libraries do; 2 if there is nothing to compare
-or a file is wrong; else 0.
+result that both have. A result is uncertain if it was disturbed while it was measured; else it is
+the same if the medians are within the threshold; else uncertain again if the quartiles overlap, or
+if other libraries that took turns with it moved as much. The exit code is 1 if something of this
+package is slower, 2 if there is nothing to compare or a file is wrong, else 0.
 """
 
 _COMPARE_EPILOG = """\

@@ -402,6 +402,60 @@ def test_another_library_that_became_slower_is_no_regression(compared):
     assert "geometric mean of B/A 2.000" in shown.splitlines()[-2]
 
 
+def beside(ours, theirs, **fields):
+    """The documents of ours and of another library in the same case, and of both changed so."""
+    other = {"contestant": "torch", "kind": "peer"}
+    a = document(result(1e-5), result(3e-5, **other))
+    return a, document(result(1e-5 * ours), result(3e-5 * theirs, **other | fields))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "verdict"),
+    [
+        (1.50, 1.00, "slower"),
+        (1.50, 1.40, "slower"),
+        (1.50, 1.45, "uncertain"),
+        (1.50, 1.57, "uncertain"),
+        (0.70, 0.69, "uncertain"),
+        (0.70, 0.90, "faster"),
+        (0.70, 1.40, "faster"),
+        (1.00, 1.50, "same"),
+    ],
+)
+def test_what_moves_other_libraries_in_the_same_case_was_the_machine(
+    ours, theirs, verdict, compared
+):
+    code, shown, found = compared(*beside(ours, theirs))
+    (own,) = (entry for entry in found["results"] if entry["kind"] == "own")
+    (peer,) = (entry for entry in found["results"] if entry["kind"] == "peer")
+    assert (own["verdict"], code) == (verdict, int(verdict == "slower"))
+    assert own["drift"] == pytest.approx(theirs)
+    assert (verdict == "uncertain") == ("uncertain: other libraries moved too" in shown)
+    assert (peer["verdict"] == "same") == (theirs == 1)
+    assert peer["drift"] is None
+
+
+def test_other_libraries_in_another_case_or_version_excuse_nothing(compared):
+    assert compared(*beside(1.5, 1.5))[0] == 0
+    assert compared(*beside(1.5, 1.5, threads=2))[0] == 1
+    a, b = beside(1.5, 1.5)
+    b["contestants"][2]["version"] = "2.14.0"
+    assert compared(a, b)[0] == 1
+    a, b = beside(1.5, 1.5)
+    assert compared(a, b, "--only", "cpp")[0] == 0
+
+
+def test_what_other_libraries_did_is_the_geometric_mean(compared):
+    a, b = beside(1.5, 1.0)
+    for run, median in ((a, 1e-5), (b, 2.25e-5)):
+        run["contestants"][3] |= {"missing": None}
+        run["results"].append(result(median, contestant="jax", kind="peer"))
+    code, _, found = compared(a, b)
+    assert code == 0
+    (own,) = (entry for entry in found["results"] if entry["kind"] == "own")
+    assert own["drift"] == pytest.approx(1.5)
+
+
 KEYS = [
     {"operation": "logsumexp"},
     {"dtype": "float64"},

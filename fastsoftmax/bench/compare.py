@@ -42,6 +42,7 @@ class Pair(NamedTuple):
     a: Result
     b: Result
     threshold: float
+    drift: float | None  # what became of others' ratios in this case; None without any
 
     @property
     def ratio(self) -> float:
@@ -55,20 +56,28 @@ class Pair(NamedTuple):
         2. Medians apart by no more than the threshold are the same.
         3. If the ranges between quartiles overlap, a quarter of the slower one's samples took no
            longer than a quarter of the other's did: not enough to tell.
-        4. Else the medians decide.
+        4. If other libraries, of the same version in both files, moved by as much within the
+           threshold, it was the machine: they took turns with this one on the same arrays.
+        5. Else the medians decide.
 
         Quartiles instead of a test of significance: samples of one run share its state of the
-        machine, and hundreds of them would make every difference significant.
+        machine, and hundreds of them would make every difference significant. For the same reason
+        quartiles alone do not do: of two runs of one version on a busy machine 4 in 54 were apart.
         """
         disturbed = [name for name, r in (("A", self.a), ("B", self.b)) if r.disturbed]
         if disturbed:
             return UNCERTAIN, f"{' and '.join(disturbed)} disturbed"
-        if 1 / (1 + self.threshold) <= self.ratio <= 1 + self.threshold:
+        if self._within(self.ratio):
             return SAME, ""
         a, b = self.a.seconds, self.b.seconds
         if b.first_quartile <= a.third_quartile and a.first_quartile <= b.third_quartile:
             return UNCERTAIN, "quartiles overlap"
+        if self.drift is not None and self._within(self.ratio / self.drift):
+            return UNCERTAIN, "other libraries moved too"
         return (SLOWER if self.ratio > 1 else FASTER), ""
+
+    def _within(self, ratio: float) -> bool:
+        return 1 / (1 + self.threshold) <= ratio <= 1 + self.threshold
 
 
 class Difference(NamedTuple):
@@ -123,7 +132,14 @@ def compare(a: Named, b: Named, threshold: float, only: str | None = None) -> Co
         }
 
     before, after = wanted(a.results), wanted(b.results)
-    pairs = [Pair(before[key], after[key], threshold) for key in before if key in after]
+    drifts = _drifts(a.results, b.results)
+    pairs = [
+        Pair(before[key], after[key], threshold, drifts.get(key.case))
+        if before[key].kind == "own"
+        else Pair(before[key], after[key], threshold, None)
+        for key in before
+        if key in after
+    ]
     return Comparison(
         a,
         b,
@@ -135,6 +151,19 @@ def compare(a: Named, b: Named, threshold: float, only: str | None = None) -> Co
         [key for key in before if key not in after],
         [key for key in after if key not in before],
     )
+
+
+def _drifts(a: Results, b: Results) -> dict[str, float]:
+    """By case: the geometric mean of B/A of those other libraries that are the same in both."""
+    same = {entry for entry in a.contestants if entry.kind == "peer"} & {*b.contestants}
+    names = {entry.name for entry in same}
+    after = {result.key: result.seconds.median for result in b.results}
+    ratios: dict[str, list[float]] = {}
+    for result in a.results:
+        if result.key.contestant in names and result.key in after:
+            ratio = after[result.key] / result.seconds.median
+            ratios.setdefault(result.key.case, []).append(ratio)
+    return {case: _mean(found) for case, found in ratios.items()}
 
 
 def _machine(results: Results) -> dict[str, Any]:
@@ -176,13 +205,12 @@ def _differences(a: dict[str, Any], b: dict[str, Any]) -> list[Difference]:
     ]
 
 
-def _mean(pairs: Sequence[Pair]) -> float | None:
-    """The geometric mean of the ratios; None without any."""
-    return exp(fsum(log(pair.ratio) for pair in pairs) / len(pairs)) if pairs else None
+def _mean(ratios: Sequence[float]) -> float:
+    return exp(fsum(map(log, ratios)) / len(ratios))
 
 
 class Summary(NamedTuple):
-    """What came of the results of one kind; the mean is over those that nothing disturbed."""
+    """What came of the results of one kind; the geometric mean leaves out the disturbed ones."""
 
     kind: str
     counts: dict[str, int]
@@ -196,10 +224,10 @@ def summaries(comparison: Comparison) -> list[Summary]:
     for kind in ("own", "peer"):
         pairs = [pair for pair in comparison.pairs if pair.a.kind == kind]
         counted = Counter(pair.judge()[0] for pair in pairs)
-        calm = [pair for pair in pairs if not (pair.a.disturbed or pair.b.disturbed)]
+        calm = [pair.ratio for pair in pairs if not (pair.a.disturbed or pair.b.disturbed)]
         if pairs:
             counts = {verdict: counted[verdict] for verdict in VERDICTS}
-            found.append(Summary(kind, counts, _mean(calm), len(calm)))
+            found.append(Summary(kind, counts, _mean(calm) if calm else None, len(calm)))
     return found
 
 
@@ -229,7 +257,7 @@ def _lines(comparison: Comparison) -> Iterator[str]:
     yield from (_counted(summary) for summary in summaries(comparison))
     yield (
         f"Medians. same: within {100 * comparison.threshold:g} %; uncertain: disturbed, or the "
-        "quartiles overlap."
+        "quartiles overlap, or other libraries in the same case moved too."
     )
 
 
@@ -303,6 +331,7 @@ def document(comparison: Comparison) -> dict[str, Any]:
                 "a": pair.a.seconds._asdict(),
                 "b": pair.b.seconds._asdict(),
                 "ratio": pair.ratio,
+                "drift": pair.drift,
                 "verdict": verdict,
                 "why": why or None,
             }
