@@ -55,7 +55,8 @@ _BENCH = """\
 Time every backend, and the other libraries that --peers names, in turns on the same arrays, beside
 loops that only copy, only read or only exponentiate. Results are checked before they are timed; a
 wrong one of this package ends the run with exit code 1. What something else on this machine has
-disturbed is measured again, and marked. Ctrl-C prints what is done so far.
+disturbed is measured again, and marked. With --quick the default cases take less than a minute.
+Ctrl-C prints what is done so far.
 """
 
 _TARGETS = """\
