@@ -1,12 +1,13 @@
-"""What this process may use of the machine: affinity, control groups, memory. Linux files are read.
+"""What this process may use of the machine: affinity, control groups, memory, caches.
 
-Reports only; `_threads` and the backends decide.
+Linux files are read. Reports only; `_threads` and the backends decide.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import count
 from os.path import join
 
 _ROOT, _ME = "/sys/fs/cgroup", "/proc/self/cgroup"
@@ -77,3 +78,24 @@ def memory(root: str = _ROOT, me: str = _ME) -> int | None:
             case [limit]:
                 found.append(limit)
     return min((bytes_ for bytes_ in found if bytes_ > 0), default=None)
+
+
+def caches(root: str = "/sys/devices/system/cpu") -> dict[str, int]:
+    """Bytes of the caches that hold data for a processor of this process: L1d, L2, L3, as known.
+
+    A virtual machine may say what it likes: the size of all of a socket's last level, or of none.
+    """
+    here = min(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    found: dict[str, int] = {}
+    try:
+        for index in count():
+            folder = join(root, f"cpu{here}", "cache", f"index{index}")
+            level, kind, size = (
+                _text(join(folder, name)).strip() for name in ("level", "type", "size")
+            )
+            if kind != "Instruction":
+                unit = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[size[-1:]]
+                found[f"L{level}{'d' if kind == 'Data' else ''}"] = int(size[:-1]) * unit
+    except (OSError, ValueError, KeyError):  # after the last one, or unlike what is known
+        pass
+    return found

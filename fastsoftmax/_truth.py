@@ -195,6 +195,7 @@ class Deviation(NamedTuple):
     got: float
     expected: float
     largest: float  # error of any result in ULP, which need not be the one above
+    allowed_there: float  # the bound of that one
 
     @property
     def share(self) -> float:
@@ -223,11 +224,13 @@ def deviation(got: Array, expected: Truth, bound: Bound) -> Deviation:
     if bound.absolute:
         allowed = allowed + bound.absolute / expected.unit
     place = np.unravel_index(int(np.argmax(error / allowed)), error.shape)
+    farthest = np.unravel_index(int(np.argmax(error)), error.shape)
     return Deviation(
         float(error[place]),
         float(allowed[place]),
         tuple(int(i) for i in place),
         float(got[place]),
         float(expected.values[place]),
-        float(error.max()),
+        float(error[farthest]),
+        float(allowed[farthest]),
     )

@@ -1,4 +1,7 @@
-"""The command `fastsoftmax`: arguments in, exit code out. What it does is done elsewhere."""
+"""The command `fastsoftmax`: arguments in, exit code out. What it does is done elsewhere.
+
+What each argument has to look like stands in `_arguments`.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,13 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 import fastsoftmax as fs
-from fastsoftmax import _registry
-from fastsoftmax._truth import OPERATIONS, available
-
-_T = TypeVar("_T")
+from fastsoftmax import _arguments
+from fastsoftmax._truth import available
 
 _EPILOG = """\
 examples:
@@ -50,8 +52,11 @@ correction cost more than 0.8. Takes a minute; Ctrl-C ends it with what is learn
 """
 
 _BENCH = """\
-Time every backend on a grid of batch sizes and class counts. Results are checked before they are
-timed; a wrong one ends the run with exit code 1. Ctrl-C prints what is done so far.
+Time every backend, and the other libraries that --peers names, in turns on the same arrays, beside
+loops that only copy, only read or only exponentiate. Results are checked before they are timed; a
+wrong one of this package ends the run with exit code 1. What something else on this machine has
+disturbed is measured again, and marked. With --quick the default cases take less than a minute.
+Ctrl-C prints what is done so far.
 """
 
 _TARGETS = """\
@@ -84,9 +89,14 @@ examples:
 _BENCH_EPILOG = """\
 examples:
   fastsoftmax bench --quick
-  fastsoftmax bench --op all --batch 1 --classes 1000,128256 --threads 1
-  fastsoftmax bench --backend cpp:avx2,numpy --dtype float64 --seconds 3 --json result.json
+  fastsoftmax bench --op all --shape 1x1000,64x128256 --threads 1
+  fastsoftmax bench --isa avx512,avx2 --peers torch,jax --inputs cold
+  fastsoftmax bench --backend cpp,numpy --dtype float64 --seconds 3 --json result.json
 """
+
+
+_GRID = (1, 32, 1024), (10, 1000, 32000)
+"""Numbers of rows and of classes that `bench` combines by itself."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -94,94 +104,6 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
-def _whole(text: str) -> int:
-    if not text.strip().isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not text.strip().isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
-    return seconds
-
-
-def _percentage(text: str) -> float:
-    try:
-        share = float(text.removesuffix("%")) / 100 if text.endswith("%") else -1.0
-    except ValueError:
-        share = -1.0
-    if not 0 <= share < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage such as 5%")
-    return share
-
-
-def _new_file(text: str) -> Path:
-    # Refused now rather than after the measurement.
-    path = Path(text)
-    if path.is_dir() or not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a file in a folder that exists")
-    return path
-
-
-def _list_of(one: Callable[[str], _T]) -> Callable[[str], list[_T]]:
-    """A parser of comma-separated values, each kept once."""
-
-    def parse(text: str) -> list[_T]:
-        return list(dict.fromkeys(one(part.strip()) for part in text.split(",")))
-
-    return parse
-
-
-def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
-    """A parser of comma-separated names out of `known`, or "all"."""
-
-    def one(text: str) -> str:
-        if text not in known:
-            raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(known)}, all")
-        return text
-
-    return lambda text: list(known) if text == "all" else _list_of(one)(text)
-
-
-def _backend(text: str) -> str:
-    try:
-        return _registry.resolve(text).name
-    except fs.BackendUnavailable as error:
-        why = str(error).partition("\n")[0]
-        usable = ", ".join(fs.backends())
-        raise argparse.ArgumentTypeError(f"{why}; usable here: {usable}") from None
-
-
-def _backends(text: str) -> list[str]:
-    return list(fs.backends()) if text == "all" else _list_of(_backend)(text)
-
-
-def _regimes(text: str) -> list[str]:
-    from fastsoftmax.bench.regimes import REGIMES
-
-    return _names(list(REGIMES))(text)
-
-
-def _thread_count(text: str) -> int:
-    try:
-        count = fs.get_num_threads() if text == "max" else _whole(text)
-        with fs.threads(count):
-            return count
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _info(arguments: argparse.Namespace) -> int:
@@ -231,13 +153,20 @@ def _training(arguments: argparse.Namespace) -> int:
 def _bench(arguments: argparse.Namespace) -> int:
     from fastsoftmax import bench
 
+    grid, shapes = (arguments.batch, arguments.classes), arguments.shape
+    if shapes is None:
+        batches, classes = (axis or default for axis, default in zip(grid, _GRID, strict=True))
+        shapes = list(product(batches, classes))
+    elif any(grid):
+        raise argparse.ArgumentTypeError("--shape is not allowed with --batch or --classes")
+    names = (arguments.backend or []) + (arguments.isa or []) or fs.backends()
     return bench.run(
-        bench.grid(
-            arguments.op, arguments.dtype, arguments.batch, arguments.classes, arguments.threads
-        ),
-        [bench.Backend(name) for name in arguments.backend],
+        bench.grid(arguments.op, arguments.dtype, shapes, arguments.threads),
+        [*map(bench.Backend, dict.fromkeys(names)), *arguments.peers],
         arguments.seconds,
         arguments.json,
+        arguments.inputs,
+        arguments.label,
     )
 
 
@@ -284,11 +213,11 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    def backends(to: argparse.ArgumentParser) -> None:
+    def backends(to: argparse.ArgumentParser, default: str | None = "all") -> None:
         to.add_argument(
             "--backend",
-            type=_backends,
-            default="all",
+            type=_arguments.backends,
+            default=default,
             metavar="NAMES",
             help="comma-separated, from those that `fastsoftmax info` calls usable (default: all)",
         )
@@ -296,7 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     def threads(to: argparse.ArgumentParser) -> None:
         to.add_argument(
             "--threads",
-            type=_list_of(_thread_count),
+            type=_arguments.list_of(_arguments.thread_count),
             default="1,max",
             metavar="COUNTS",
             help="numbers of threads; max is what a call would use (default: 1,max)",
@@ -306,7 +235,7 @@ def _parser() -> argparse.ArgumentParser:
         either = to.add_mutually_exclusive_group()
         either.add_argument(
             "--seconds",
-            type=_seconds,
+            type=_arguments.seconds,
             default="1.2",
             metavar="S",
             help=f"time for the samples of one case, shared by the {of} (default: 1.2)",
@@ -320,7 +249,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         to.add_argument(
             "--json",
-            type=_new_file,
+            type=_arguments.new_file,
             metavar="FILE",
             help="write what was measured, and the machine, to FILE",
         )
@@ -335,21 +264,21 @@ def _parser() -> argparse.ArgumentParser:
     demo = command("demo", _demo, "predict the next token of real Python source code", _DEMO)
     demo.add_argument(
         "--vocabulary",
-        type=_whole,
+        type=_arguments.whole,
         default=32768,
         metavar="N",
         help="number of classes: the most frequent tokens (default: 32768)",
     )
     demo.add_argument(
         "--contexts",
-        type=_whole,
+        type=_arguments.whole,
         default=64,
         metavar="N",
         help="number of rows: places in the source code (default: 64)",
     )
     demo.add_argument(
         "--seed",
-        type=_seed,
+        type=_arguments.seed,
         default=0,
         metavar="N",
         help="other places for another number (default: 0)",
@@ -358,38 +287,12 @@ def _parser() -> argparse.ArgumentParser:
     threads(demo)
     _add_training(demo)
 
-    bench = command("bench", _bench, "time every backend on a grid of sizes", _BENCH, _BENCH_EPILOG)
-    bench.add_argument(
-        "--op",
-        type=_names(OPERATIONS),
-        default="softmax",
-        metavar="NAMES",
-        help=f"{', '.join(OPERATIONS)} or all (default: softmax)",
-    )
-    bench.add_argument(
-        "--batch",
-        type=_list_of(_whole),
-        default="1,32,1024",
-        metavar="SIZES",
-        help="numbers of rows (default: 1,32,1024)",
-    )
-    bench.add_argument(
-        "--classes",
-        type=_list_of(_whole),
-        default="10,1000,32000",
-        metavar="SIZES",
-        help="numbers of classes (default: 10,1000,32000)",
-    )
-    bench.add_argument(
-        "--dtype",
-        type=_names(available()),
-        default="float32",
-        metavar="NAMES",
-        help=f"{', '.join(available())} or all (default: float32)",
-    )
-    backends(bench)
+    about = "time every backend, and other libraries, by size"
+    bench = command("bench", _bench, about, _BENCH, _BENCH_EPILOG)
+    _add_bench(bench)
+    backends(bench, default=None)
     threads(bench)
-    pace(bench, "backends")
+    pace(bench, "contestants")
 
     about = "what became faster or slower between two files of results"
     _add_compare(command("compare", _compare, about, _COMPARE, _COMPARE_EPILOG))
@@ -398,7 +301,7 @@ def _parser() -> argparse.ArgumentParser:
     targets = command("targets", _targets, about, _TARGETS, _TARGETS_EPILOG)
     targets.add_argument(
         "--regime",
-        type=_regimes,
+        type=_arguments.regimes,
         default="all",
         metavar="NAMES",
         help="comma-separated; a wrong name is answered with the list (default: all)",
@@ -407,12 +310,65 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_bench(bench: argparse.ArgumentParser) -> None:
+    bench.add_argument(
+        "--op",
+        type=_arguments.operations,
+        default="softmax",
+        metavar="NAMES",
+        help="softmax, log_softmax, logsumexp, cross_entropy+grad, ... or all; a wrong name is "
+        "answered with the list (default: softmax)",
+    )
+    bench.add_argument(
+        "--dtype",
+        type=_arguments.names(available()),
+        default="float32",
+        metavar="NAMES",
+        help=f"{', '.join(available())} or all (default: float32)",
+    )
+    bench.add_argument(
+        "--shape",
+        type=_arguments.shapes,
+        metavar="BxC,...",
+        help="rows x classes (default: every combination of the next two)",
+    )
+    for name, of, sizes in zip(("batch", "classes"), ("rows", "classes"), _GRID, strict=True):
+        bench.add_argument(
+            f"--{name}",
+            type=_arguments.list_of(_arguments.whole),
+            metavar="SIZES",
+            help=f"numbers of {of} (default: {','.join(map(str, sizes))})",
+        )
+    bench.add_argument(
+        "--isa",
+        type=_arguments.isas,
+        metavar="NAMES",
+        help="instruction sets of the C++ backend, beside what --backend names; alone, only these",
+    )
+    bench.add_argument(
+        "--peers",
+        type=_arguments.peers,
+        default=[],
+        metavar="NAMES",
+        help="other libraries: scipy, torch, jax, onnxruntime, tensorflow, xnnpack, ... or all; "
+        "one that is not installed is listed as missing (default: none)",
+    )
+    bench.add_argument(
+        "--inputs",
+        choices=("hot", "cold"),
+        default="hot",
+        help="whether a call's arrays are in the caches, as far as they fit, or driven out of them "
+        "(default: hot)",
+    )
+    bench.add_argument("--label", metavar="TEXT", help="what the JSON calls this run")
+
+
 def _add_compare(compare: argparse.ArgumentParser) -> None:
     compare.add_argument("a", type=Path, metavar="A.json", help="what was measured before")
     compare.add_argument("b", type=Path, metavar="B.json", help="what was measured after")
     compare.add_argument(
         "--threshold",
-        type=_percentage,
+        type=_arguments.percentage,
         default="5%",
         metavar="P%",
         help="how much longer or shorter is still the same (default: 5%%)",
@@ -425,7 +381,7 @@ def _add_compare(compare: argparse.ArgumentParser) -> None:
     )
     compare.add_argument(
         "--json",
-        type=_new_file,
+        type=_arguments.new_file,
         metavar="FILE",
         help="write the comparison to FILE",
     )
@@ -448,28 +404,28 @@ def _add_training(demo: argparse.ArgumentParser) -> None:
     ):
         training.add_argument(
             f"--{name}",
-            type=_whole,
+            type=_arguments.whole,
             default=default,
             metavar="N",
             help=f"{text} (default: {default})",
         )
     training.add_argument(
         "--seed",
-        type=_seed,
+        type=_arguments.seed,
         default=0,
         metavar="N",
         help="other batches, embeddings and draws for another number (default: 0)",
     )
     training.add_argument(
         "--backend",
-        type=_backend,
+        type=_arguments.backend,
         default="auto",
         metavar="NAME",
         help="one that `fastsoftmax info` calls usable (default: auto)",
     )
     training.add_argument(
         "--threads",
-        type=_thread_count,
+        type=_arguments.thread_count,
         default="max",
         metavar="COUNT",
         help="a number; max is what a call would use; NumPy's products have their own "

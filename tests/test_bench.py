@@ -7,19 +7,67 @@ import numpy as np
 import pytest
 
 import fastsoftmax as fs
-from fastsoftmax import bench
+from fastsoftmax import _machine, bench
 from fastsoftmax._truth import Bound
 from fastsoftmax.backends._numpy import NumpyBackend
-from fastsoftmax.bench import cases, runner, workload
+from fastsoftmax.bench import cases, cells, inputs, limits, rates, results, runner, workload
+from fastsoftmax.bench import document as documents
 from fastsoftmax.bench.cases import KNOWN, OPERATIONS, Case
+from fastsoftmax.bench.contestants import Backend, Trial
+from fastsoftmax.bench.inputs import Cold
+from fastsoftmax.bench.limits import Limit, Probe
+from fastsoftmax.bench.peers import PEERS, Peer
 from fastsoftmax.bench.workload import Workload
 from fastsoftmax.cli import main
 
-SMALL = ("bench", "--seconds", "0", "--classes", "5,10", "--threads", "1", "--backend", "numpy")
+QUICK = ("bench", "--seconds", "0", "--threads", "1")
+SMALL = (*QUICK, "--classes", "5,10", "--backend", "numpy")
+TINY = Case(OPERATIONS["softmax"], "float32", (6, 10))
+
+
+@pytest.fixture
+def fakes(monkeypatch):
+    """In place of the other libraries; nobody takes longer than necessary."""
+    monkeypatch.setattr(runner, "WARM_UP", 0.0)
+    monkeypatch.setattr(rates, "measure", lambda threads: rates.NONE)
+    for name in list(PEERS):
+        monkeypatch.delitem(PEERS, name)
+
+    def add(*found):
+        for peer in found:
+            monkeypatch.setitem(PEERS, peer.name, peer)
+
+    return add
+
+
+class Fake(Peer):
+    """Right by default, which is what one of these is not."""
+
+    operations = ("softmax",)
+    dtypes = ("float32",)
+
+    def __init__(self, name, factor=1.0, modules=()):
+        self.name, self.factor, self.modules = name, np.float32(factor), modules
+        self.distribution = "numpy"
+        self.bound = []
+
+    def library(self):
+        return None
+
+    def bind(self, work):
+        self.bound.append(work)
+        return Trial(lambda: fs.softmax(work.x) * self.factor)
+
+
+def document(file):
+    """What is in the file, after a look whether it fits the schema."""
+    found = json.loads(file.read_text())
+    results.check(found)
+    return found
 
 
 def test_grid_is_every_combination_smallest_first():
-    found = cases.grid(["softmax", "logsumexp"], ["float32"], [32, 1], [10], [1, 2])
+    found = cases.grid(["softmax", "logsumexp"], ["float32"], [(32, 10), (1, 10)], [1, 2])
     assert [str(case) for case in found[:3]] == [
         "softmax float32 1 x 10, 1 thread",
         "softmax float32 1 x 10, 2 threads",
@@ -106,34 +154,289 @@ def test_short_calls_are_repeated_until_a_sample_is_long_enough():
     assert max(samples) * count >= runner.SAMPLE / 2
 
 
-def test_the_result_as_json(tmp_path, capsys):
+def test_the_largest_error_is_that_of_all_results():
+    work = Workload(Case(KNOWN["cross_entropy+grad"], "float64", (6, 10)))
+    loss, grad = fs.cross_entropy(work.x, work.given, return_grad=True)
+    grad[3, 2] *= 1 + 1e-13  # some hundred ULP, of many more that are allowed
+    worst = work.judge((np.asarray(loss), grad), Bound(1e-2, 0), Bound(1e9, 0))
+    assert worst.largest > 100
+    assert worst.allowed_there == pytest.approx(1e9, rel=1e-6)
+
+
+def test_a_copy_is_on_other_memory():
+    work = Workload(Case(KNOWN["cross_entropy+grad"], "float32", (6, 10)))
+    other = work.copy()
+    for name in ("x", "out", "given"):
+        assert not np.shares_memory(getattr(work, name), getattr(other, name))
+    np.testing.assert_array_equal(work.x, other.x)
+    np.testing.assert_array_equal(work.given, other.given)
+    assert other.expected is work.expected
+
+
+# Disturbances -------------------------------------------------------------------------------------
+
+CALM, NOISY = [1.0, 1.0, 1.1, 1.1, 1.1], [1.0, 1.0, 1.2, 1.2, 1.2]
+NOISIER = [1.0, 1.0, 2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("series", "kept", "repeats", "disturbed"),
+    [
+        ([CALM], CALM, 0, False),
+        ([NOISY, CALM], CALM, 1, False),
+        ([NOISIER, NOISY, CALM], CALM, 2, False),
+        ([NOISIER, NOISY, NOISIER], NOISY, 2, True),
+    ],
+)
+def test_the_disturbed_are_measured_again_at_most_twice(
+    series, kept, repeats, disturbed, monkeypatch
+):
+    asked = []
+
+    def in_turns(turns, seconds):
+        asked.append((len(turns), seconds))
+        return [*([CALM] * (len(turns) - 1)), series[len(asked) - 1]]
+
+    monkeypatch.setattr(runner, "in_turns", in_turns)
+    monkeypatch.setattr(limits, "probes", lambda work, elsewhere: [])
+    calm, found = cells.measure(TINY, [Backend("numpy"), Backend("numpy")], 3.0).measurements
+    assert (calm.samples, calm.repeats, calm.disturbed) == (CALM, 0, False)
+    assert (found.samples, found.repeats, found.disturbed) == (kept, repeats, disturbed)
+    # Only who was disturbed, in that one's share of the time.
+    assert asked == [(2, 3.0), *([(1, 1.5)] * repeats)]
+
+
+def test_the_disturbed_are_shown_with_a_mark(fakes, monkeypatch, tmp_path, capsys):
+    def in_turns(turns, seconds):
+        return [NOISY for _ in turns]
+
+    monkeypatch.setattr(runner, "in_turns", in_turns)
     file = tmp_path / "result.json"
-    arguments = ("--op", "all", "--batch", "1,3", "--dtype", "float32,float64", "--json", str(file))
-    assert main([*SMALL, *arguments]) == 0
-    found = json.loads(file.read_text())
-    assert found["schema_version"] == 1
+    assert main([*QUICK, "--shape", "2x10", "--backend", "numpy", "--json", str(file)]) == 0
+    shown = capsys.readouterr().out
+    assert "1.20 s  *" in shown
+    assert "* disturbed: the third quartile is above 1.15 of the first" in shown
+    (found,) = document(file)["results"]
+    assert found["disturbed"] is True
+    assert found["repeats"] == cells.REPEATS
+
+
+# Hot and cold -------------------------------------------------------------------------------------
+
+
+def test_a_cold_lap_begins_with_the_filler_and_takes_each_copy_once(monkeypatch):
+    monkeypatch.setattr(inputs, "last_level", lambda: 1 << 10)
+    monkeypatch.setattr(runner, "WARM_UP", 0.0)
+    order = []
+
+    class Filler:
+        def sum(self):
+            order.append("filler")
+
+    cold = Cold()
+    cold.filler = Filler()
+    calls = [lambda name=name: order.append(name) for name in "abcd"]
+    turn = cold.turn(calls, 2, 1)
+    turn.begin()
+    assert 0 <= turn.sample() < 1
+    assert order == ["filler", *"abcd"] * 2  # of which b, c and d are timed
+
+
+def test_copies_and_filler_exceed_the_last_level_cache():
+    cold = Cold()
+    assert cold.filler.nbytes >= 2 * inputs.last_level()
+    assert cold.filler[:: 1 << 12].all()  # memory of its own, not a page of zeros
+    sizes = [(1, 10), (1024, 1000), (64, 1_000_000)]
+    found = [cold.copies(TINY._replace(shape=shape)) for shape in sizes]
+    assert found[0] == inputs.COPIES
+    assert found == sorted(found, reverse=True)
+    assert found[-1] >= 1
+
+
+def test_every_copy_is_called_in_a_cold_case(fakes, monkeypatch, tmp_path):
+    monkeypatch.setattr(inputs, "last_level", lambda: 1 << 10)
+    peer = Fake("other")
+    fakes(peer)
+    file = tmp_path / "result.json"
+    wanted = ("--shape", "2x10", "--backend", "numpy", "--peers", "other", "--inputs", "cold")
+    assert main([*QUICK, *wanted, "--json", str(file)]) == 0
+    assert len({id(work.x) for work in peer.bound}) == len(peer.bound) == 1 + 2048 // 160 + 1
+    found = document(file)
+    assert found["method"]["inputs"] == "cold"
+    for result in found["results"]:
+        assert result["inputs"] == "cold"
+        assert result["calls_per_sample"] % (2048 // 160 + 1) == 0
+
+
+# Limits -------------------------------------------------------------------------------------------
+
+
+def test_a_limit_is_that_of_its_probes():
+    beside = [Probe("copy", int, 2.0), Probe("NT copy", int, 1.0), Probe("exp", int, 4.0)]
+    samples = [[6.0, 2.0, 4.0], [9.0, 9.0, 9.0], [4.0, 4.0, 4.0]]
+    assert limits.limit_of(beside, samples) == Limit(2.0, "copy")
+    assert limits.limit_of([], []) is None
+
+
+@pytest.mark.parametrize("name", ["softmax", "logsumexp"])
+def test_the_limit_of_a_cold_case_is_on_other_memory(name, monkeypatch):
+    if (why := limits.missing()) is not None:
+        pytest.skip(why)
+    case = Case(OPERATIONS[name], "float32", (100, 10))
+    elsewhere = np.ones(1 << 18)
+    moving, *_ = limits.probes(Workload(case), elsewhere)
+    assert moving.share == pytest.approx(elsewhere.nbytes / case.bytes_moved)
+    arrays = [a for a in moving.call.args if isinstance(a, np.ndarray)]
+    assert sum(array.nbytes for array in arrays) == elsewhere.nbytes
+    assert all(np.shares_memory(array, elsewhere) for array in arrays)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_rates_of_this_machine(threads, monkeypatch):
+    if (why := limits.missing()) is not None:
+        pytest.skip(why)
+    monkeypatch.setattr(rates, "last_level", lambda: 1 << 17)
+    monkeypatch.setattr(runner, "WARM_UP", 0.0)
+    found = rates.measure(threads)
+    sizes = [1 << 14, 1 << 16, 1 << 18]
+    for moved in (found.copy, found.nt_copy, found.read):
+        assert list(moved) == sizes
+        assert all(rate > 0 for rate in moved.values())
+    assert set(found.exp) == {"float32", "float64"}
+    assert found.empty_call > 0
+    assert threads > 1 or found.fork_join is None
+
+
+def test_without_the_core_there_are_no_limits(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(limits, "missing", lambda: "not built")
+    file = tmp_path / "result.json"
+    assert main([*SMALL, "--batch", "1", "--json", str(file)]) == 0
+    assert "no limits: not built" in capsys.readouterr().out
+    found = document(file)
+    assert found["limits"]["read"] == []
+    assert [result["limit"] for result in found["results"]] == [None, None]
+
+
+# The machine --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (
+            ["1 Data 48K", "1 Instruction 32K", "2 Unified 2048K", "3 Unified 36M"],
+            [48, 2048, 36864],
+        ),
+        (["1 Data 32K", "2 Unified many"], [32]),
+        (["1 Data", "2 Unified 512K"], []),
+        ([], []),
+    ],
+)
+def test_caches_are_read_as_far_as_they_make_sense(found, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(_machine.os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
+    for i, words in enumerate(found):
+        folder = tmp_path / "cpu3" / "cache" / f"index{i}"
+        folder.mkdir(parents=True)
+        for name, word in zip(("level", "type", "size"), words.split(), strict=False):
+            (folder / name).write_text(f"{word}\n")
+    sizes = dict(zip(("L1d", "L2", "L3"), (1024 * size for size in expected), strict=False))
+    assert _machine.caches(str(tmp_path)) == sizes
+
+
+@pytest.mark.parametrize(
+    ("noted", "expected"),
+    [
+        (None, None),
+        ("no JSON", None),
+        ('{"url": "https://x.org/f.whl", "archive_info": {}}', None),
+        ('{"url": "https://x.org/f.git", "vcs_info": {"commit_id": "abc"}}', "abc"),
+        ('{"url": "file:///no/such/folder", "dir_info": {}}', None),
+    ],
+)
+def test_the_commit_is_what_pip_has_noted(noted, expected, monkeypatch):
+    class Installed:
+        def read_text(self, name):
+            assert name == "direct_url.json"
+            return noted
+
+    monkeypatch.setattr(documents, "distribution", lambda name: Installed())
+    assert documents._commit() == expected
+
+
+# The command --------------------------------------------------------------------------------------
+
+
+def test_the_result_as_json(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(runner, "WARM_UP", 1e-3)
+    file = tmp_path / "result.json"
+    sizes = ("--op", "all", "--batch", "1,3", "--dtype", "float32,float64")
+    assert main([*SMALL, *sizes, "--json", str(file), "--label", "a try"]) == 0
+    found = document(file)
     assert found["complete"] is True
-    assert found["machine"] == fs.info()
-    cells = found["cells"]
-    assert len(cells) == 3 * 2 * 2 * 2
+    assert found["label"] == "a try"
+    assert {name: found["machine"][name] for name in fs.info()} == fs.info()
+    assert found["contestants"] == [
+        {"name": "numpy", "kind": "own", "version": fs.__version__, "missing": None}
+    ]
+    assert len(found["results"]) == len(KNOWN) * 2 * 2 * 2
     assert {
-        (cell["operation"], cell["dtype"], cell["batch"], cell["classes"]) for cell in cells
+        (one["operation"], one["dtype"], one["batch"], one["classes"]) for one in found["results"]
     } == {
         (operation, dtype, batch, classes)
-        for operation in OPERATIONS
+        for operation in KNOWN
         for dtype in ("float32", "float64")
         for batch in (1, 3)
         for classes in (5, 10)
     }
-    for cell in cells:
-        seconds = cell["seconds"]
-        assert 0 < seconds["first_quartile"] <= seconds["median"] <= seconds["third_quartile"]
-        assert cell["samples"] >= runner.ROUNDS
-        assert cell["worst_ulp"] <= cell["allowed_ulp"]
-        elements = cell["batch"] * cell["classes"]
-        assert cell["elements_per_second"] == pytest.approx(elements / seconds["median"])
-    softmax = cells[0]
-    assert softmax["bytes_per_second"] == pytest.approx(8 * softmax["elements_per_second"])
+    for one in found["results"]:
+        case = Case(KNOWN[one["operation"]], one["dtype"], tuple(one["shape"]))
+        assert one["bytes"] == case.bytes_moved
+        assert one["elements"] == one["batch"] * one["classes"]
+        assert one["samples"] >= runner.ROUNDS
+        assert one["ulp"]["worst"] <= one["ulp"]["allowed"]
+        if limits.missing() is None:
+            assert one["limit"]["binds"] in ("memory", "exp", "call")
+
+
+def test_peers_take_turns_with_us_and_what_keeps_them_away_is_said(fakes, tmp_path, capsys):
+    fakes(
+        Fake("Good one"),
+        Fake("wrong", factor=1.01),
+        Fake("absent", modules=("no_such_library",)),
+        Fake("unasked"),
+    )
+    file = tmp_path / "result.json"
+    wanted = ("--peers", "goodone,wrong,absent", "--op", "softmax,logsumexp")
+    sizes = ("--shape", "2x10,2x10", "--backend", "numpy")
+    assert main([*QUICK, *wanted, *sizes, "--json", str(file)]) == 0
+    found = document(file)
+    assert [(one["operation"], one["contestant"], one["kind"]) for one in found["results"]] == [
+        ("softmax", "numpy", "own"),
+        ("softmax", "Good one", "peer"),
+        ("logsumexp", "numpy", "own"),
+    ]
+    who = {one["name"]: one["missing"] for one in found["contestants"]}
+    assert who == {"numpy": None, "Good one": None, "wrong": None, "absent": "not installed"}
+    said = "\n".join(found["notes"])
+    assert "Good one has no logsumexp (absent from 1 of 2 cases)" in said
+    assert "ULP where" in said
+    shown = capsys.readouterr().out
+    assert "missing: absent (not installed)" in shown
+    assert "ULP where" in shown
+
+
+def test_instruction_sets_and_backends_add_up(tmp_path, capsys):
+    isas = fs.info()["isa"]["found"]
+    if not isas:
+        pytest.skip("no C++ core")
+    file = tmp_path / "result.json"
+    for chosen, expected in (
+        (("--isa", isas[-1]), [f"cpp:{isas[-1]}"]),
+        (("--isa", isas[-1], "--backend", "numpy"), ["numpy", f"cpp:{isas[-1]}"]),
+        (("--isa", isas[0], "--backend", "cpp"), [f"cpp:{isas[0]}"]),
+    ):
+        assert main([*QUICK, "--shape", "1x2", *chosen, "--json", str(file)]) == 0
+        assert [one["contestant"] for one in document(file)["results"]] == expected
 
 
 def test_the_table_has_a_line_for_every_backend(capsys):
@@ -167,9 +470,9 @@ def test_a_wrong_result_is_not_timed(no_shortcuts, monkeypatch, tmp_path, capsys
     assert "wrong result: numpy, softmax float32 3 x 10, 1 thread" in captured.err
     assert "row 2, class 7" in captured.err
     assert "Gelem/s" in captured.out  # of the cases before
-    found = json.loads(file.read_text())
+    found = document(file)
     assert found["complete"] is False
-    assert [(cell["batch"], cell["classes"]) for cell in found["cells"]] == [
+    assert [tuple(result["shape"]) for result in found["results"]] == [
         (1, 5),
         (1, 10),
         (3, 5),
@@ -185,10 +488,10 @@ def test_a_result_that_is_not_written_is_wrong(no_shortcuts, monkeypatch, capsys
 def test_ctrl_c_prints_what_is_done(monkeypatch, capsys):
     measure = bench.measure
 
-    def interrupted(case, contestants, seconds):
+    def interrupted(case, *how):
         if case.classes == 10:
             raise KeyboardInterrupt
-        return measure(case, contestants, seconds)
+        return measure(case, *how)
 
     monkeypatch.setattr(bench, "measure", interrupted)
     assert main([*SMALL, "--batch", "1"]) == 130

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import fastsoftmax as fs
-from fastsoftmax import _terminal, selftest
+from fastsoftmax import _arguments, _terminal, selftest
 from fastsoftmax._truth import OPERATIONS
 from fastsoftmax.backends._numpy import NumpyBackend
+from fastsoftmax.bench.peers import PEERS
 from fastsoftmax.cli import main
 
 COMMANDS = ("info", "selftest", "demo", "bench", "compare", "targets")
@@ -67,6 +68,12 @@ def test_every_command_has_help(command, capsys):
         (["bench", "--dtype", "float8"], "'float8'"),
         (["bench", "--batch", "8,-1"], "'-1'"),
         (["bench", "--classes", "1e3"], "'1e3'"),
+        (["bench", "--shape", "32x"], "''"),
+        (["bench", "--shape", "32x10,1000"], "'1000' is not rows x classes"),
+        (["bench", "--shape", "1x10", "--batch", "1"], "--shape is not allowed with --batch"),
+        (["bench", "--isa", "avx9"], "'cpp:avx9'"),
+        (["bench", "--peers", "torch,torchvision"], "'torchvision' is not one of "),
+        (["bench", "--inputs", "warm"], "'warm'"),
         (["bench", "--threads", "0"], "'0'"),
         (["bench", "--threads", "5000"], "5000"),
         (["bench", "--seconds", "nan"], "'nan'"),
@@ -83,6 +90,13 @@ def test_wrong_arguments_get_one_line_that_names_them(arguments, said, capsys):
     line = refusal(capsys, *arguments)
     assert said in line
     assert "--help" in line
+
+
+def test_peers_go_by_small_letters_without_spaces():
+    wanted = "scipy,torch,jax,onnxruntime,tensorflow,xnnpack,onednn,plainnumpy,plainnumba"
+    found = [peer.name for peer in _arguments.peers(wanted)]
+    assert found[:4] == ["SciPy", "torch", "JAX", "ONNX Runtime"]
+    assert set(found) == set(PEERS)
 
 
 def test_refusing_a_backend_lists_those_that_can_run(capsys):

@@ -1,10 +1,11 @@
 """`fastsoftmax bench` and `targets`: run their cases and print what came of it, Ctrl-C or not.
 
-`cases` says what, `workload` makes its arrays, `contestants` and `peers` are who is measured on
-them, `runner` measures, `report` shows. `targets` does the same for the table in `regimes`, with
-the hardware's `limits` beside, and `verdicts` shows what was reached. For a sample of the classes
-`sampled` has the cases and arrays, `sampled_contestants` the rest. `results` reads files of results
-and `compare` judges two of them.
+`cases` says what, `workload` makes its arrays, `inputs` whether they are in the caches,
+`contestants` and `peers` are who is measured on them. `cells` measures a case in turns that
+`runner` times, beside the hardware's `limits`, and `rates` what the machine can do whatever the
+case; `report` shows it, `document` writes it, `results` reads that again and `compare` judges two
+of them. `targets` does the same for the table in `regimes`, and `verdicts` shows what was reached.
+For a sample of the classes `sampled` has the cases and arrays, `sampled_contestants` the rest.
 """
 
 from __future__ import annotations
@@ -16,49 +17,68 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fastsoftmax._terminal import progress
-from fastsoftmax.bench import report, targets, verdicts
+from fastsoftmax.bench import blas, document, rates, report, targets, verdicts
 from fastsoftmax.bench.cases import Case, grid
+from fastsoftmax.bench.cells import Cell, measure
 from fastsoftmax.bench.contestants import Backend, Contestant
+from fastsoftmax.bench.inputs import COLD, HOT, Cold
 from fastsoftmax.bench.regimes import REGIMES
-from fastsoftmax.bench.runner import Cell, WrongResult, measure
+from fastsoftmax.bench.runner import WrongResult
 from fastsoftmax.bench.sampled import AnyCase
 
-__all__ = ["REGIMES", "Backend", "grid", "run", "run_targets"]
+__all__ = ["COLD", "HOT", "REGIMES", "Backend", "grid", "run", "run_targets"]
 
 C = TypeVar("C", bound=AnyCase)
 
 
 def run(
-    cases: Sequence[Case], contestants: Sequence[Contestant], seconds: float, file: Path | None
+    cases: Sequence[Case],
+    contestants: Sequence[Contestant],
+    seconds: float,
+    file: Path | None,
+    inputs: str = HOT,
+    label: str | None = None,
 ) -> int:
-    """Measure the cases, print the table, write the JSON.
+    """Measure the cases, print the tables, write the JSON.
 
     Parameters
     ----------
     cases : sequence of Case
         In the order in which they are measured.
     contestants : sequence of Contestant
-        In the order in which they are shown.
+        In the order in which they are shown. A peer that is not installed is listed as missing.
     seconds : float
         Time for the samples of one case, shared by the contestants.
     file : Path, optional
         Where the JSON goes.
+    inputs : str
+        `HOT` or `COLD`: whether a call's arrays are in the caches when it begins.
+    label : str, optional
+        What the JSON calls this run.
 
     Returns
     -------
     int
         The exit code: 0, 1 after a wrong result, 130 after Ctrl-C.
     """
+    there = [who for who in contestants if document.contestant(who)["missing"] is None]
+    cold = Cold() if inputs == COLD else None
+    found, known = report.setting(), rates.NONE
     cells: list[Cell] = []
 
     def each(case: Case) -> None:
-        cells.append(measure(case, contestants, seconds))
+        nonlocal known
+        # With the first case, so that Ctrl-C is heeded and progress is seen from the start.
+        known = known if cells else rates.measure(max(case.threads for case in cases))
+        cells.append(measure(case, there, seconds, cold))
 
-    found = report.setting()
-    code, trouble = _through(cases, each, "bench")
-    if cells:
-        print(report.text(cells, found))
-    _write(file, report.document(cells, found, complete=not code))
+    with blas.one_thread():
+        code, trouble = _through(cases, each, "bench")
+        done = document.Run(contestants, inputs, label, found, known, cells)
+        if cells:
+            print(report.text(done))
+        if file is not None:
+            _write(file, document.document(done, complete=not code))
     return _ended("bench", code, trouble)
 
 
@@ -90,7 +110,8 @@ def run_targets(names: Sequence[str], seconds: float, file: Path | None) -> int:
     code, trouble = _through(list(plan), each, "targets")
     if groups:
         print(verdicts.text(regimes, groups, found))
-    _write(file, verdicts.document(regimes, groups, found, complete=not code))
+    if file is not None:
+        _write(file, verdicts.document(regimes, groups, found, complete=not code))
     return _ended("targets", code, trouble)
 
 
@@ -110,9 +131,8 @@ def _through(cases: Sequence[C], each: Callable[[C], None], label: str) -> tuple
     return 0, ""
 
 
-def _write(file: Path | None, document: dict[str, Any]) -> None:
-    if file is not None:
-        file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+def _write(file: Path, content: dict[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _ended(command: str, code: int, trouble: str) -> int:

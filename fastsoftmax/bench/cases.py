@@ -1,7 +1,7 @@
 """What is measured: the operations with the bytes they must move, cases, and a grid of them.
 
-An operation added to `OPERATIONS` is in every part of the benchmark, one added to `LOSSES` is there
-for regimes to ask for. Nothing is timed here.
+An operation added to `OPERATIONS` or `LOSSES` is in every part of the benchmark. Nothing is timed
+here.
 """
 
 from __future__ import annotations
@@ -84,6 +84,7 @@ LOSSES = {
 """Mean losses, and the sigmoid of one."""
 
 KNOWN = OPERATIONS | LOSSES
+"""All that can be asked for."""
 
 SPREAD = 4.0
 """Standard deviation of the logits: about that of a trained classifier."""
@@ -193,11 +194,9 @@ class Case(NamedTuple):
 def grid(
     operations: Sequence[str],
     dtypes: Sequence[str],
-    batches: Sequence[int],
-    classes: Sequence[int],
+    shapes: Sequence[tuple[int, int]],
     threads: Sequence[int],
 ) -> list[Case]:
-    """Every combination, smallest first within an operation and dtype."""
-    known = [OPERATIONS[name] for name in operations]
-    shapes = list(product(sorted(batches), sorted(classes)))
-    return [Case(*found) for found in product(known, dtypes, shapes, threads)]
+    """Every combination, of fewest rows first within an operation and dtype."""
+    known = [KNOWN[name] for name in operations]
+    return [Case(*found) for found in product(known, dtypes, sorted(shapes), threads)]

@@ -5,7 +5,7 @@ The probes are loops of the C++ core on the case's own arrays, timed in turns wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
@@ -52,8 +52,11 @@ def missing() -> str | None:
     return _cpp.reason()
 
 
-def probes(work: Workload) -> list[Probe]:
-    """The probes of a case, none without the core; those of copies write to `work.out`."""
+def probes(work: Workload, elsewhere: Array | None = None) -> list[Probe]:
+    """The probes of a case, none without the core; those of copies write to `work.out`.
+
+    If the case's arrays are not in the caches, `elsewhere` is memory that is not either.
+    """
     if missing() is not None:
         return []
     case, core = work.case, _cpp.load(None)
@@ -61,9 +64,10 @@ def probes(work: Workload) -> list[Probe]:
     if case.operation.per_class:
         for name, non_temporal in (("copy", False), ("NT copy", True)):
             copy = partial(core.copy, non_temporal=non_temporal)
-            found.append(_moving(name, copy, case, work.x, work.out))
+            arrays = (work.x, work.out) if elsewhere is None else np.split(elsewhere, 2)
+            found.append(_moving(name, copy, case, *arrays))
     else:
-        found.append(_moving("read", core.read, case, work.x))
+        found.append(_moving("read", core.read, case, work.x if elsewhere is None else elsewhere))
     kind = compute_dtype(as_dtype(case.dtype)).name
     n = EXPONENTIALS * _longer(case)
     call = _together([partial(core.exponentials, kind, n)] * case.threads)
@@ -106,6 +110,15 @@ def _together(calls: list[Callable[[], Any]]) -> Callable[[], object]:
             other.result()
 
     return run
+
+
+def limit_of(beside: Sequence[Probe], samples: Sequence[Sequence[float]]) -> Limit | None:
+    """The limit by the samples of each probe; None without probes."""
+    taken = {
+        probe.name: float(np.median(times)) / probe.share
+        for probe, times in zip(beside, samples, strict=True)
+    }
+    return limit(taken) if taken else None
 
 
 def limit(seconds: Mapping[str, float]) -> Limit:

@@ -1,4 +1,7 @@
-"""How measurements are shown: a table for people, a document for programs. Measures nothing."""
+"""How measurements are shown to people: the setting, tables, what they leave open.
+
+Measures nothing. `document` is the same for programs.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,39 @@ from typing import Any
 
 import fastsoftmax as fs
 from fastsoftmax._terminal import duration, significant, table
-from fastsoftmax.bench.cases import SPREAD
-from fastsoftmax.bench.runner import ROUNDS, SAMPLE, Cell
-from fastsoftmax.bench.workload import BLOCK
-
-SCHEMA_VERSION = 1
+from fastsoftmax.bench.cases import Case
+from fastsoftmax.bench.cells import CALM, REPEATS, Cell, Measurement
+from fastsoftmax.bench.document import Run, binds, contestant, notes
+from fastsoftmax.bench.inputs import COLD
+from fastsoftmax.bench.rates import Rates
 
 _COLUMNS = {
     "batch": "r",
     "classes": "r",
     "threads": "r",
-    "backend": "l",
+    "run by": "l",
     "Q1": "r",
     "median": "r",
     "Q3": "r",
+    "": "l",
     "Gelem/s": "r",
     "GB/s": "r",
+    "of limit": "r",
+    "binds": "l",
+    "ULP": "r",
     "vs best": "r",
 }
+
+_MARK = "*"
+
+_LEGEND = """\
+of limit: the least time that the hardware allows, over the median; what binds: all bytes, read and
+written once, at the rate of a copy (memory), all exponentials at their rate in registers (exp), or
+an empty call. ULP: the largest error of any result; each was checked before it was timed."""
+
+_DISTURBED = f"""\
+{_MARK} disturbed: the third quartile is above {CALM} of the first, after {REPEATS} repetitions, the
+calmest of which is shown. Something else ran on this machine."""
 
 
 def setting() -> dict[str, Any]:
@@ -36,78 +54,85 @@ def setting() -> dict[str, Any]:
     }
 
 
-def text(cells: Sequence[Cell], found: dict[str, Any]) -> str:
-    """The setting in a line, then one table for each operation and dtype."""
-    machine, load = found["machine"], found["load_average"]
+def text(run: Run) -> str:
+    """The setting, the machine's rates, one table for each operation and dtype, then notes."""
+    machine, load = run.found["machine"], run.found["load_average"]
     busy = "" if load is None else f", load average {load:.2f} before the first case"
-    kinds = dict.fromkeys((cell.case.operation.name, cell.case.dtype) for cell in cells)
-    tables = [f"fastsoftmax {machine['version']}, {machine['cpu']}{busy}"]
-    for name, dtype in kinds:
-        rows = [
-            row
-            for cell in cells
-            if (cell.case.operation.name, cell.case.dtype) == (name, dtype)
-            for row in _rows(cell)
-        ]
-        tables.append(f"{name}, {dtype}\n\n{table(_COLUMNS, rows)}")
-    return "\n\n".join(tables)
+    inputs = "driven out of the caches" if run.inputs == COLD else "as the call before left them"
+    parts = [
+        f"fastsoftmax {machine['version']}, {machine['cpu']}{busy}; arrays {run.inputs}: {inputs}",
+        *_who(run),
+        *_rates(run.rates),
+        _LEGEND,
+    ]
+    for name, dtype in dict.fromkeys(map(_kind, run.cells)):
+        rows = [row for cell in run.cells if _kind(cell) == (name, dtype) for row in _rows(cell)]
+        parts.append(f"{name}, {dtype}\n\n{table(_COLUMNS, rows)}")
+    if any(measurement.disturbed for cell in run.cells for measurement in cell.measurements):
+        parts.append(_DISTURBED)
+    parts += ["\n".join(said)] if (said := notes(run)) else []
+    return "\n\n".join(parts)
+
+
+def _kind(cell: Cell) -> tuple[str, str]:
+    return cell.case.operation.name, cell.case.dtype
+
+
+def _who(run: Run) -> list[str]:
+    """The peers that were asked for."""
+    peers = [who for who in map(contestant, run.contestants) if who["kind"] == "peer"]
+    there = ", ".join(f"{who['name']} {who['version']}" for who in peers if not who["missing"])
+    lacking = ", ".join(f"{who['name']} ({who['missing']})" for who in peers if who["missing"])
+    lines = [f"peers: {there}"] if there else []
+    return lines + ([f"missing: {lacking}"] if lacking else [])
+
+
+def _rates(rates: Rates) -> list[str]:
+    """The rates of memory by working set, then those of calls and exponentials."""
+    if rates.empty_call is None:
+        return []
+    columns = {"one thread, GB/s": "l", **{_size(size): "r" for size in rates.read}}
+    moved = {"read": rates.read, "copy": rates.copy, "NT copy": rates.nt_copy}
+    rows = [
+        [name, *(significant(rate / 1e9) for rate in by_size.values())]
+        for name, by_size in moved.items()
+    ]
+    exp = ", ".join(
+        f"{significant(rate / 1e9)} G/s in {dtype}" for dtype, rate in rates.exp.items()
+    )
+    start = "" if rates.fork_join is None else f"; all threads start in {duration(rates.fork_join)}"
+    calls = f"exponentials {exp}; an empty call takes {duration(rates.empty_call)}{start}"
+    return [f"{table(columns, rows)}\n{calls}"]
+
+
+def _size(count: int) -> str:
+    return f"{count >> 20} MiB" if count >= 1 << 20 else f"{count >> 10} KiB"
 
 
 def _rows(cell: Cell) -> list[list[str]]:
     case = cell.case
     label = [f"{case.batch:,}", f"{case.classes:,}", str(case.threads)]
-    fastest = min(measurement.quartiles()[1] for measurement in cell.measurements)
+    medians = [measurement.quartiles()[1] for measurement in cell.measurements]
     rows = []
     for measurement in cell.measurements:
-        first, median, third = measurement.quartiles()
-        rows.append(
-            [
-                *label,
-                measurement.contestant,
-                duration(first),
-                duration(median),
-                duration(third),
-                significant(case.elements / median / 1e9),
-                significant(case.bytes_moved / median / 1e9),
-                f"{median / fastest:.2f}x",
-            ]
-        )
+        rows.append([*label, *_row(case, measurement, cell, min(medians))])
         label = [""] * len(label)
     return rows
 
 
-def document(cells: Sequence[Cell], found: dict[str, Any], complete: bool) -> dict[str, Any]:
-    """Everything measured, with its setting, in plain types fit for JSON."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "complete": complete,
-        **found,
-        "method": {
-            "samples_at_least": ROUNDS,
-            "sample_seconds_at_least": SAMPLE,
-            "logits_standard_deviation": SPREAD,
-            "logits_distinct_at_most": BLOCK,
-        },
-        "cells": [
-            {
-                "operation": case.operation.name,
-                "dtype": case.dtype,
-                "batch": case.batch,
-                "classes": case.classes,
-                "threads": case.threads,
-                "backend": measurement.contestant,
-                "seconds": dict(
-                    zip(("first_quartile", "median", "third_quartile"), times, strict=True)
-                ),
-                "samples": len(measurement.samples),
-                "calls_per_sample": measurement.calls,
-                "elements_per_second": case.elements / times[1],
-                "bytes_per_second": case.bytes_moved / times[1],
-                "worst_ulp": measurement.worst.ulp,
-                "allowed_ulp": measurement.worst.allowed,
-            }
-            for case, measurements in cells
-            for measurement in measurements
-            for times in (measurement.quartiles(),)
-        ],
-    }
+def _row(case: Case, measurement: Measurement, cell: Cell, fastest: float) -> Sequence[str]:
+    first, median, third = measurement.quartiles()
+    limit = cell.limit
+    return [
+        measurement.contestant,
+        duration(first),
+        duration(median),
+        duration(third),
+        _MARK if measurement.disturbed else "",
+        significant(case.elements / median / 1e9),
+        significant(case.bytes_moved / median / 1e9),
+        "-" if limit is None else f"{100 * limit.seconds / median:.0f} %",
+        "-" if limit is None else binds(limit),
+        significant(measurement.worst.largest),
+        f"{median / fastest:.2f}x",
+    ]

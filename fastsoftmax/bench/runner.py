@@ -1,19 +1,19 @@
-"""Measures: every contestant's result is checked first, then all are timed in turns.
+"""How calls are timed: a contestant's result is checked first, then all are timed in turns.
 
-Times only; formatting belongs to `report` and `verdicts`.
+Who they are is others' affair, as is what becomes of the times.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastsoftmax._truth import Deviation
-from fastsoftmax.bench.cases import Case
 from fastsoftmax.bench.contestants import Contestant, Trial
 from fastsoftmax.bench.workload import Workload
 
@@ -36,47 +36,11 @@ class WrongResult(Exception):
     """A contestant's result breaks its bound: its time would mean nothing."""
 
 
-class Measurement(NamedTuple):
-    """One contestant's seconds per call in one case: a value per sample of `calls` calls."""
+class Turn(NamedTuple):
+    """What a contestant does when it is its turn."""
 
-    contestant: str
-    samples: list[float]
-    calls: int
-    worst: Deviation
-
-    def quartiles(self) -> tuple[float, float, float]:
-        """First quartile, median and third quartile, in seconds per call."""
-        first, median, third = np.quantile(self.samples, (0.25, 0.5, 0.75))
-        return float(first), float(median), float(third)
-
-
-class Cell(NamedTuple):
-    """What came of one case."""
-
-    case: Case
-    measurements: list[Measurement]
-
-
-def measure(case: Case, contestants: Sequence[Contestant], seconds: float) -> Cell:
-    """Check, then time all contestants on the same arrays.
-
-    Raises
-    ------
-    WrongResult
-        If a contestant's result breaks its bound.
-    """
-    work = Workload(case)
-    admitted = [admit(contestant, work) for contestant in contestants]
-    timed = take_turns([trial.call for trial, _ in admitted], case.threads, seconds)
-    return Cell(
-        case,
-        [
-            Measurement(contestant.name, samples, count, worst)
-            for contestant, (samples, count), (_, worst) in zip(
-                contestants, timed, admitted, strict=True
-            )
-        ],
-    )
+    begin: Callable[[], None]  # not timed
+    sample: Callable[[], float]  # seconds per call
 
 
 def admit(contestant: Contestant, work: Workload) -> tuple[Trial, Deviation]:
@@ -114,20 +78,31 @@ def rounds(
     calls: Sequence[Timed], counts: Sequence[int], threads: int, seconds: float
 ) -> list[list[float]]:
     """Seconds per call, a list for each of the calls, a sample of `counts` calls per round."""
-    samples: list[list[float]] = [[] for _ in calls]
+    return in_turns(
+        [turn_of(*found, threads) for found in zip(calls, counts, strict=True)], seconds
+    )
+
+
+def turn_of(call: Timed, count: int, threads: int) -> Turn:
+    """A sample of so many calls on the arrays that the call before has left in the caches."""
+    return Turn(partial(begin_turn, call, threads), partial(_sample, call, count))
+
+
+def in_turns(turns: Sequence[Turn], seconds: float) -> list[list[float]]:
+    """The samples of each, one per round."""
+    samples: list[list[float]] = [[] for _ in turns]
     deadline = time.perf_counter() + seconds
-    turn = 0
-    while turn < ROUNDS or time.perf_counter() < deadline:
-        for i in range(turn, turn + len(calls)):
-            place = i % len(calls)
-            call, count = calls[place], counts[place]
-            _begin_turn(call, threads)
-            samples[place].append(_sample(call, count))
-        turn += 1
+    first = 0
+    while first < ROUNDS or time.perf_counter() < deadline:
+        for i in range(first, first + len(turns)):
+            turn = turns[i % len(turns)]
+            turn.begin()
+            samples[i % len(turns)].append(turn.sample())
+        first += 1
     return samples
 
 
-def _begin_turn(call: Timed, threads: int) -> None:
+def begin_turn(call: Timed, threads: int) -> None:
     """Untimed calls: they bring back the arrays that the others' have driven from the caches.
 
     A parked worker can take longer to wake than to work, and on a virtual machine whose kernel puts

@@ -149,7 +149,7 @@ class SampledWorkload:
             return self._judge_step(results, *bounds)
         assert not isinstance(results, tuple)
         self._check_candidates(results)
-        return Deviation(0.0, 1.0, (), 0.0, 0.0, 0.0)
+        return Deviation(0.0, 1.0, (), 0.0, 0.0, 0.0, 1.0)
 
     @cached_property
     def _log_others(self) -> Array:

@@ -201,11 +201,7 @@ def _turns(
         with _busy_process():
             # A mean of several calls would hide the slow ones.
             samples |= {entry: runner.one_by_one(calls[entry], seconds) for entry in crowded}
-    taken = {
-        probe.name: float(np.median(times)) / probe.share
-        for probe, times in zip(probes, found[len(quiet) :], strict=True)
-    }
-    return samples, limits.limit(taken) if taken else None
+    return samples, limits.limit_of(probes, found[len(quiet) :])
 
 
 def _time(samples: Sequence[float], ulp: float) -> Time:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy as shallow_copy
+from functools import reduce
 from math import prod
 from typing import Any
 
@@ -66,6 +68,17 @@ class Workload:
             last[...] = rows.reshape(last.shape)
         return whole
 
+    def copy(self) -> Workload:
+        """The same on other memory; what the results have to be is shared."""
+        other = shallow_copy(self)
+        for name in ("x", "out", "given", "where"):
+            array: Array | None = getattr(self, name)
+            if array is not None:
+                own = aligned(array.shape, array.dtype)
+                own[...] = array
+                setattr(other, name, own)
+        return other
+
     def judge(self, results: Array | tuple[Array, ...], *bounds: Bound) -> Deviation:
         """The worst number of the results of this case, by a bound for each of them."""
         case = self.case
@@ -81,7 +94,7 @@ class Workload:
                 )
             by_rows = np.moveaxis(got, case.axis, -1) if shape == case.shape else got
             worst.append(check(by_rows.reshape(-1, *expected.values.shape[1:]), expected, bound))
-        return max(worst, key=lambda one: one.share)
+        return reduce(_worse, worst)
 
 
 def _given(case: Case, rng: np.random.Generator, block: Array) -> Array | None:
@@ -110,6 +123,14 @@ def _truths(case: Case, block: Array, seen: Mask, given: Array | None) -> list[T
     ]
 
 
+def _worse(one: Deviation, other: Deviation) -> Deviation:
+    """The one that uses up more of its bound, with the largest error of both."""
+    farthest = max(one, other, key=lambda found: found.largest)
+    return max(one, other, key=lambda found: found.share)._replace(
+        largest=farthest.largest, allowed_there=farthest.allowed_there
+    )
+
+
 def check(out: Array, expected: Truth, bound: Bound) -> Deviation:
     """The worst result of a batch whose rows repeat those that `expected` belongs to."""
     rows = len(expected.values)
@@ -119,9 +140,6 @@ def check(out: Array, expected: Truth, bound: Bound) -> Deviation:
         if np.array_equal(block, out[: len(block)]):  # judged already
             continue
         seen = deviation(block, expected.first(len(block)), bound)
-        largest = max(worst.largest, seen.largest)
-        if seen.share > worst.share:
-            row, *rest = seen.place
-            worst = seen._replace(place=(start + row, *rest))
-        worst = worst._replace(largest=largest)
+        row, *rest = seen.place
+        worst = _worse(worst, seen._replace(place=(start + row, *rest)))
     return worst

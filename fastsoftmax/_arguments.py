@@ -1,0 +1,148 @@
+"""From the text of a command line's argument to its value, or to a line that says what is wrong.
+
+Only `cli` uses this; what there is to choose from is known elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import fastsoftmax as fs
+from fastsoftmax import _registry
+
+if TYPE_CHECKING:
+    from fastsoftmax.bench.peers import Peer
+
+_T = TypeVar("_T")
+
+
+def whole(text: str) -> int:
+    """A number above 0."""
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """A number, 0 or more."""
+    if not text.strip().isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A time, 0 too."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return found
+
+
+def percentage(text: str) -> float:
+    """A percentage, as a share: 5% is 0.05."""
+    try:
+        share = float(text.removesuffix("%")) / 100 if text.endswith("%") else -1.0
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage such as 5%")
+    return share
+
+
+def new_file(text: str) -> Path:
+    """A file that can be written."""
+    # Refused now rather than after the measurement.
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a file in a folder that exists")
+    return path
+
+
+def list_of(one: Callable[[str], _T]) -> Callable[[str], list[_T]]:
+    """A parser of comma-separated values, each kept once."""
+
+    def parse(text: str) -> list[_T]:
+        return list(dict.fromkeys(one(part.strip()) for part in text.split(",")))
+
+    return parse
+
+
+def names(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """A parser of comma-separated names out of `known`, or "all"."""
+
+    def one(text: str) -> str:
+        if text not in known:
+            raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(known)}, all")
+        return text
+
+    return lambda text: list(known) if text == "all" else list_of(one)(text)
+
+
+def backend(text: str) -> str:
+    """The name of a backend that can run here."""
+    try:
+        return _registry.resolve(text).name
+    except fs.BackendUnavailable as error:
+        why = str(error).partition("\n")[0]
+        usable = ", ".join(fs.backends())
+        raise argparse.ArgumentTypeError(f"{why}; usable here: {usable}") from None
+
+
+def backends(text: str) -> list[str]:
+    """Backends that can run here, or "all" of them."""
+    return list(fs.backends()) if text == "all" else list_of(backend)(text)
+
+
+def isas(text: str) -> list[str]:
+    """Instruction sets that can run here, as backends."""
+    return list_of(lambda one: backend(f"cpp:{one}"))(text)
+
+
+def shapes(text: str) -> list[tuple[int, int]]:
+    """Rows x classes: 32x1000,1x128256."""
+
+    def one(part: str) -> tuple[int, int]:
+        rows, times, classes = part.partition("x")
+        if not times:
+            raise argparse.ArgumentTypeError(f"{part!r} is not rows x classes such as 32x1000")
+        return whole(rows), whole(classes)
+
+    return list_of(one)(text)
+
+
+def peers(text: str) -> list[Peer]:
+    """Other libraries, installed or not, by their names in small letters without spaces."""
+    from fastsoftmax.bench.peers import PEERS
+
+    known = {name.replace(" ", "").lower(): peer for name, peer in PEERS.items()}
+    return [known[name] for name in names(list(known))(text)]
+
+
+def operations(text: str) -> list[str]:
+    """Names of operations that can be measured, or "all"."""
+    from fastsoftmax.bench.cases import KNOWN
+
+    return names(list(KNOWN))(text)
+
+
+def regimes(text: str) -> list[str]:
+    """Names of regimes, or "all"."""
+    from fastsoftmax.bench.regimes import REGIMES
+
+    return names(list(REGIMES))(text)
+
+
+def thread_count(text: str) -> int:
+    """A number of threads, or "max"."""
+    try:
+        count = fs.get_num_threads() if text == "max" else whole(text)
+        with fs.threads(count):
+            return count
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
