@@ -213,7 +213,7 @@ def test_cases_in_which_a_peer_is_faster_are_listed_worst_first(report, document
         if ratio < 1:
             expected.append((ratio, shape))
     _, *rows = Page(report(document)["html"].read_text()).tables.get("run-1-behind", [[]])
-    assert [(row[1], row[2]) for row in rows] == [
+    assert [(row[2], row[0]) for row in rows] == [
         (units.shape(shape), units.ratio(ratio)) for ratio, shape in sorted(expected)
     ]
 

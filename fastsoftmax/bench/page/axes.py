@@ -12,7 +12,7 @@ from fastsoftmax.bench.page.svg import WIDTH, shortened, tag, tip, words
 PLOT_WIDTH, PLOT_HEIGHT = 344.0, 220.0
 """As wide as a phone is without margins, so that 11 px stay 11 px there."""
 
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 10.0, 40.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 24.0, 10.0, 40.0
 """Room for numbers and names of axes."""
 
 LINE = 16.0

@@ -38,7 +38,7 @@ def chart(
     )
     for name, curve in curves.items():
         body += _line(x, y, curve, _DASHES[name])
-    body += "".join(_sample("none", x(at), y(rate)) for at, rate in own.items())
+    body += "".join(_cap(x(at), y(rate)) for at, rate in own.items())
     # The subject last, so that it lies on top.
     for result in sorted(points, key=lambda r: r.key.contestant == subject):
         look = looks[result.key.contestant]
@@ -49,7 +49,7 @@ def chart(
         if any(result.key.contestant == name for result in points)
     ] + [(f"{name} limit", partial(_sample, _DASHES[name])) for name in curves]
     if own:
-        entries.append(("limit of the case", partial(_sample, "none")))
+        entries.append(("limit of the case", _cap))
     names = [name for name, _ in entries]
     reached = [
         result.limit.seconds / result.seconds.median
@@ -98,6 +98,10 @@ def _line(x: Scale, y: Scale, curve: Sequence[tuple[float, float]], dashes: str)
 
 def _sample(dashes: str, x: float, y: float) -> str:
     return tag("path", class_="limit", d=f"M{x - 8:.1f} {y:.1f}h16", stroke_dasharray=dashes)
+
+
+def _cap(x: float, y: float) -> str:
+    return tag("path", class_="cap", d=f"M{x - 8:.1f} {y:.1f}h16")
 
 
 def _rate(result: Result) -> float:

@@ -51,7 +51,7 @@ def section(document: Results, number: int) -> Section:
         standings=found,
         machine=setting.machine(document),
         limits=setting.limits(document),
-        fairness=setting.fairness(document),
+        fairness=setting.fairness(document, subject),
         missing=[(c.name, c.missing) for c in document.contestants if c.missing is not None],
         summaries=summaries,
         summary=tables.summaries(summaries),

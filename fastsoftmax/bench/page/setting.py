@@ -64,7 +64,7 @@ def limits(document: Results) -> Facts:
     return facts + [(name, duration(seconds)) for name, seconds in times if seconds is not None]
 
 
-def fairness(document: Results) -> list[str]:
+def fairness(document: Results, subject: str | None) -> list[str]:
     """The rules of the comparison, with this run's own numbers."""
     method, results = document.method, document.results
     shaken = sum(result.disturbed for result in results)
@@ -79,10 +79,11 @@ def fairness(document: Results) -> list[str]:
         "error stands beside the speed.",
         f"Inputs are {method['inputs']}: normal scores of standard deviation "
         f"{method['logits_standard_deviation']:g}.",
-        "Each library is called in its fastest documented way, into an array of ours where it "
-        "takes one, on the same number of threads.",
-        "One contestant stands for this package in all comparisons, the one that a call gets "
-        "which names no backend. The peer is the fastest one of each case.",
+        "On the same number of threads, into an array of ours where a library takes one. How each "
+        "is called is in benchmarks/README.md.",
+        f"{subject or 'None'} stands for this package in all comparisons: what a call gets that "
+        "names no backend, if that was measured. The peer is the fastest one of each case, picked "
+        "afterwards.",
         "Slower than a peer is counted and listed. A difference is called certain if the ranges "
         "from first to third quartile do not overlap and neither was disturbed.",
         f"{shaken} of {len(results)} results were disturbed (marked *), {again} were measured "

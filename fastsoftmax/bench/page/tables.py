@@ -69,7 +69,7 @@ def _result(result: Result, fastest: float) -> tuple[Cell, ...]:
 
 def lost(found: Sequence[Standing]) -> Table:
     """Cases as `standing.behind` has them."""
-    columns = ["case", "shape", "ratio", "ours", "best peer", "its time", "our ULP", "its ULP"]
+    columns = ["ratio", "case", "shape", "ours", "best peer", "its time", "our ULP", "its ULP"]
     columns += ["our share of the limit", "certain"]
     rows = []
     for standing in found:
@@ -79,9 +79,9 @@ def lost(found: Sequence[Standing]) -> Table:
         share = None if own.limit is None else own.limit.seconds / own.seconds.median
         rows.append(
             (
+                Cell(ratio(value), value),
                 Cell(str(standing.group)),
                 Cell(units.shape(standing.shape), float(own.elements)),
-                Cell(ratio(value), value),
                 Cell(duration(own.seconds.median), own.seconds.median),
                 Cell(peer.key.contestant),
                 Cell(duration(peer.seconds.median), peer.seconds.median),
