@@ -71,7 +71,7 @@ def info() -> dict[str, Any]:
             "chosen": chosen.removeprefix("cpp:") if chosen.startswith("cpp:") else None,
         },
         "backend": {"wanted": wanted, "origin": origin, "chosen": chosen},
-        "backends": reasons,
+        "backends": dict(reasons),  # a copy: the registry keeps its own for all calls
         "threads": {"count": threads[0], "origin": threads[1]}
         if isinstance(threads, tuple)
         else {"count": None, "origin": threads},

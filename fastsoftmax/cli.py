@@ -23,6 +23,7 @@ examples:
   fastsoftmax demo                 what comes next in Python source code?
   fastsoftmax demo train           does a sample of the classes teach what all of them do?
   fastsoftmax bench                how fast is it here?
+  fastsoftmax compare A B          did it become slower since A was measured?
   fastsoftmax targets              beside other libraries, and the hardware's limits
   fastsoftmax report A.json --html A.html    a page of what bench has measured
 """
@@ -65,6 +66,20 @@ _TARGETS_EPILOG = """\
 examples:
   fastsoftmax targets --quick
   fastsoftmax targets --regime row-in-cache,beyond-l2 --json result.json
+"""
+
+_COMPARE = """\
+Compare two files that `fastsoftmax bench --json` wrote: the ratio of medians, B over A, of every
+result that both have. A result is uncertain if it was disturbed while it was measured; else it is
+the same if the medians are within the threshold; else uncertain again if the quartiles overlap, or
+if other libraries that took turns with it moved as much. The exit code is 1 if something of this
+package is slower, 2 if there is nothing to compare or a file is wrong, else 0.
+"""
+
+_COMPARE_EPILOG = """\
+examples:
+  fastsoftmax compare before.json after.json
+  fastsoftmax compare before.json after.json --threshold 10% --only 'float32 *x1000 *cpp'
 """
 
 _BENCH_EPILOG = """\
@@ -115,6 +130,16 @@ def _seconds(text: str) -> float:
     if not 0 <= seconds < 1e6:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
     return seconds
+
+
+def _percentage(text: str) -> float:
+    try:
+        share = float(text.removesuffix("%")) / 100 if text.endswith("%") else -1.0
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage such as 5%")
+    return share
 
 
 def _new_file(text: str) -> Path:
@@ -235,6 +260,16 @@ def _bench(arguments: argparse.Namespace) -> int:
         arguments.seconds,
         arguments.json,
     )
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from fastsoftmax.bench import compare, results
+
+    try:
+        a, b = (compare.Named(str(p), results.load(p)) for p in (arguments.a, arguments.b))
+        return compare.run(a, b, arguments.threshold, arguments.only, arguments.json)
+    except (results.InvalidResults, compare.NothingToCompare) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _targets(arguments: argparse.Namespace) -> int:
@@ -394,6 +429,9 @@ def _parser() -> argparse.ArgumentParser:
     threads(bench)
     pace(bench, "backends")
 
+    about = "what became faster or slower between two files of results"
+    _add_compare(command("compare", _compare, about, _COMPARE, _COMPARE_EPILOG))
+
     about = "compare every regime with other libraries and limits"
     targets = command("targets", _targets, about, _TARGETS, _TARGETS_EPILOG)
     targets.add_argument(
@@ -416,6 +454,30 @@ def _parser() -> argparse.ArgumentParser:
         "--svg", type=_folder, metavar="FOLDER", help="its charts, a file each; made if missing"
     )
     return parser
+
+
+def _add_compare(compare: argparse.ArgumentParser) -> None:
+    compare.add_argument("a", type=Path, metavar="A.json", help="what was measured before")
+    compare.add_argument("b", type=Path, metavar="B.json", help="what was measured after")
+    compare.add_argument(
+        "--threshold",
+        type=_percentage,
+        default="5%",
+        metavar="P%",
+        help="how much longer or shorter is still the same (default: 5%%)",
+    )
+    compare.add_argument(
+        "--only",
+        metavar="PATTERN",
+        help="a shell pattern that is to be found in a result's name, such as "
+        "'softmax float32 32x1000 threads=1 hot cpp'",
+    )
+    compare.add_argument(
+        "--json",
+        type=_new_file,
+        metavar="FILE",
+        help="write the comparison to FILE",
+    )
 
 
 def _add_training(demo: argparse.ArgumentParser) -> None:
@@ -484,8 +546,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0; 1 if a check failed; 2 for wrong arguments (raised as `SystemExit`, as
-        argparse does); 130 after Ctrl-C.
+        The exit code: 0; 1 if a check failed, or if `compare` found something slower; 2 for wrong
+        arguments (raised as `SystemExit`, as argparse does); 130 after Ctrl-C.
     """
     _replace_closed_streams()
     parser = _parser()

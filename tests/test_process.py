@@ -304,6 +304,16 @@ def test_a_forced_choice_that_can_run_is_taken(run_python, backend):
         assert run_python(code, FASTSOFTMAX_ISA=variant, FASTSOFTMAX_BACKEND=family) == backend
 
 
+def test_a_change_of_what_info_gave_changes_nothing_else(run_python):
+    code = """
+        import fastsoftmax as fs
+        before = fs.backends()
+        fs.info()["backends"].clear()
+        print(fs.backends() == before and len(fs.info()["backends"]) > 0)
+        """
+    assert run_python(code) == "True"
+
+
 def test_info_is_fit_for_json(run_python):
     code = "import fastsoftmax as fs, json; print(json.dumps(fs.info()))"
     report = json.loads(run_python(code))

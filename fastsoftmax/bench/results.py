@@ -26,10 +26,21 @@ class Key(NamedTuple):
     operation: str
     dtype: str
     shape: tuple[int, ...]
-    axis: int
+    axis: int  # counted from the last one, which is -1, however the document has it
     threads: int
     inputs: str
     contestant: str
+
+    @property
+    def case(self) -> str:
+        """All but the contestant: softmax float32 32x1000 threads=1 hot."""
+        shape = "x".join(map(str, self.shape))
+        axis = "" if self.axis == -1 else f" axis={self.axis}"
+        return f"{self.operation} {self.dtype} {shape}{axis} threads={self.threads} {self.inputs}"
+
+    def __str__(self) -> str:
+        """The name of the result: the case, then the contestant."""
+        return f"{self.case} {self.contestant}"
 
 
 class Seconds(NamedTuple):
@@ -182,8 +193,9 @@ def _rates(entries: list[dict[str, Any]]) -> tuple[Rate, ...]:
 
 
 def _key(entry: dict[str, Any]) -> Key:
-    fields = {name: entry[name] for name in Key._fields}
-    return Key(**fields | {"shape": tuple(entry["shape"])})
+    shape, axis = tuple(entry["shape"]), entry["axis"]
+    given = {name: entry[name] for name in Key._fields}
+    return Key(**given | {"shape": shape, "axis": axis - len(shape) if axis >= 0 else axis})
 
 
 def _result(entry: dict[str, Any]) -> Result:
