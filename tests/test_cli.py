@@ -14,7 +14,7 @@ from fastsoftmax._truth import OPERATIONS
 from fastsoftmax.backends._numpy import NumpyBackend
 from fastsoftmax.cli import main
 
-COMMANDS = ("info", "selftest", "demo", "bench", "compare", "targets")
+COMMANDS = ("info", "selftest", "demo", "bench", "compare", "targets", "report")
 
 AS_MODULE = """
 import runpy, sys

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from math import ceil, floor, log
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from fastsoftmax.bench.page.colours import CATEGORIES
 from fastsoftmax.bench.page.svg import WIDTH, shortened, tag, tip, words
@@ -17,6 +17,9 @@ LEFT, RIGHT, TOP, BOTTOM = 52.0, 24.0, 10.0, 40.0
 
 LINE = 16.0
 """From a line of the legend to the next."""
+
+Entry: TypeAlias = tuple[str, Callable[[float, float], str]]
+"""Of the legend: a name, and what draws its mark at a place."""
 
 
 class Scale(NamedTuple):
@@ -144,7 +147,7 @@ def marker(look: Look, x: float, y: float, text: str) -> str:
     return tag("path", tip(text), d=outline, **paint)
 
 
-def legend(entries: Sequence[tuple[str, Callable[[float, float], str]]], top: float) -> str:
+def legend(entries: Sequence[Entry], top: float) -> str:
     """Under the plot: each entry's mark, drawn at a place, and its name; see `legend_height`."""
     placed = zip(entries, _places([name for name, _ in entries]), strict=True)
     return "".join(

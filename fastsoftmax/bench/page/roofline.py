@@ -43,7 +43,7 @@ def chart(
     for result in sorted(points, key=lambda r: r.key.contestant == subject):
         look = looks[result.key.contestant]
         body += axes.marker(look, x(result.bytes), y(_rate(result)), _tip(result))
-    entries = [
+    entries: list[axes.Entry] = [
         (name, partial(axes.marker, looks[name], text=name))
         for name in looks
         if any(result.key.contestant == name for result in points)
