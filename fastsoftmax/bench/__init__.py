@@ -3,8 +3,8 @@
 `cases` says what, `workload` makes its arrays, `contestants` and `peers` are who is measured on
 them, `runner` measures, `report` shows. `targets` does the same for the table in `regimes`, with
 the hardware's `limits` beside, and `verdicts` shows what was reached. For a sample of the classes
-`sampled` has the cases and arrays, `sampled_contestants` the rest. `results` reads files of results,
-`compare` judges two of them and `page` makes a page of one or more.
+`sampled` has the cases and arrays, `sampled_contestants` the rest. Of the files that come of it
+`results` reads them, `compare` judges two and `page` makes a page of any number.
 """
 
 from __future__ import annotations

@@ -29,27 +29,26 @@ def chart(
         return None
     points = [result for s in measured for result in (s.subject, s.best_peer) if result is not None]
     curves = _curves(group, points, limits)
-    own = {r.bytes: r.bytes / r.limit.seconds for r in points if r.limit is not None}
+    own = [(r.bytes, r.bytes / r.limit.seconds) for r in points if r.limit is not None]
     x = axes.across((result.bytes for result in points), 2)
     inside = [value for curve in curves.values() for at, value in curve if x.low <= at <= x.high]
-    y = axes.upwards([*map(_rate, points), *own.values(), *inside], 10)
+    y = axes.upwards([*map(_rate, points), *(rate for _, rate in own), *inside], 10)
     body = axes.frame(
         x, y, ("bytes to be moved by a call", "GB/s"), (size, lambda v: significant(v / 1e9))
     )
     for name, curve in curves.items():
         body += _line(x, y, curve, _DASHES[name])
-    body += "".join(_cap(x(at), y(rate)) for at, rate in own.items())
+    body += "".join(_cap(x(at), y(rate)) for at, rate in dict.fromkeys(own))
     # The subject last, so that it lies on top.
     for result in sorted(points, key=lambda r: r.key.contestant == subject):
         look = looks[result.key.contestant]
         body += axes.marker(look, x(result.bytes), y(_rate(result)), _tip(result))
-    entries: list[axes.Entry] = [
-        (name, partial(axes.marker, looks[name], text=name))
-        for name in looks
-        if any(result.key.contestant == name for result in points)
-    ] + [(f"{name} limit", partial(_sample, _DASHES[name])) for name in curves]
-    if own:
-        entries.append(("limit of the case", _cap))
+    present = {result.key.contestant for result in points}
+    entries: list[axes.Entry] = []
+    shown = [(name, look) for name, look in looks.items() if name in present]
+    entries += [(name, partial(axes.marker, look, text=name)) for name, look in shown]
+    entries += [(f"{name} limit", partial(_sample, _DASHES[name])) for name in curves]
+    entries += [("limit of the case", _cap)] if own else []
     names = [name for name, _ in entries]
     reached = [
         result.limit.seconds / result.seconds.median
