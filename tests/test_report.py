@@ -14,6 +14,7 @@ from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fastsoftmax._terminal import duration, significant
@@ -319,6 +320,54 @@ def test_a_heat_map_shows_the_worse_of_two_shapes_in_one_cell(document):
     assert f">{significant(first['elements'] / 1e9)}<" in chart.body
 
 
+def circles(chart):
+    """What the subject's marks say, and where their middles are."""
+    tree = ET.fromstring(chart.standalone())
+    space = "{http://www.w3.org/2000/svg}"
+    found = [c for c in tree.iter(f"{space}circle") if c.get("fill") != "none"]
+    marks = [(c.find(f"{space}title").text, float(c.get("cx")), float(c.get("cy"))) for c in found]
+    return marks[:-1]  # the last one is the legend's
+
+
+def on_a_line(values, pixels):
+    """The straight line from logarithms to pixels, which all points are on, to their rounding."""
+    at = np.log(values)
+    slope, start = np.polyfit(at, pixels, 1)
+    assert np.abs(slope * at + start - pixels).max() < 0.11
+    return slope, start
+
+
+def test_the_roofline_has_every_case_at_its_bytes_and_rate_and_the_limit_of_exp(document):
+    cases = [c["cpp:avx512"] for (name, _, t), c in by_case(document).items() if t == 1]
+    cases = [case for case in cases if case["operation"] == "softmax"]
+    chart = drawn(document, "roofline")[0]
+    marks = {said.split(",")[1].split(":")[0].strip(): place for said, *place in circles(chart)}
+    places = [marks[units.shape(case["shape"])] for case in cases]
+    rates = [case["bytes"] / case["seconds"]["median"] for case in cases]
+    on_a_line([case["bytes"] for case in cases], [x for x, _ in places])
+    slope, start = on_a_line(rates, [y for _, y in places])
+    assert slope < 0
+    (exp,) = re.findall(r'd="M[\d.]+ ([\d.]+)L[\d.]+ \1" stroke-dasharray="none"', chart.body)
+    rate = document["limits"]["exp"]["float32"] * cases[0]["bytes"] / cases[0]["elements"]
+    assert float(exp) == pytest.approx(slope * math.log(rate) + start, abs=0.3)
+
+
+def test_error_against_speed_has_every_case_at_its_speed_beside_the_fastest(document, rng):
+    for result in document["results"]:
+        if result["kind"] == "own":
+            result["ulp"]["worst"] = float(rng.uniform(0.5, 20))
+    cases = {k[1]: c for k, c in by_case(document).items() if k[0] == "softmax" and k[2] == 1}
+    marks = circles(drawn(document, "accuracy")[0])
+    by_shape = {said.split(",")[1].split(":")[0].strip(): place for said, *place in marks}
+    own = [case["cpp:avx512"] for case in cases.values()]
+    fastest = [min(r["seconds"]["median"] for r in case.values()) for case in cases.values()]
+    speeds = [f / r["seconds"]["median"] for f, r in zip(fastest, own, strict=True)]
+    places = [by_shape[units.shape(shape)] for shape in cases]
+    right, _ = on_a_line([r["ulp"]["worst"] for r in own], [x for x, _ in places])
+    up, _ = on_a_line(speeds, [y for _, y in places])
+    assert right > 0 > up
+
+
 def test_charts_are_files_that_are_well_formed(report, document):
     document["label"] = "\x00\x1b[31m \ud800 \uffff"
     document["results"][0]["operation"] = "\x01/../\ud800"
@@ -338,6 +387,8 @@ def test_scales_keep_order_and_ticks_within_the_axis(rng, base):
         values = sorted(10 ** rng.uniform(-9, 9, int(rng.integers(1, 5))))
         scale = axes.upwards(values, base)
         pixels = [scale(value) for value in values]
+        middle = scale((values[0] * values[-1]) ** 0.5 if base else (values[0] + values[-1]) / 2)
+        assert middle == pytest.approx((pixels[0] + pixels[-1]) / 2)
         assert pixels == sorted(pixels, reverse=True)
         ticks = [scale(tick) for tick in scale.ticks()]
         assert 1 <= len(ticks) <= 13

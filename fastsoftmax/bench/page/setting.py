@@ -47,7 +47,7 @@ def limits(document: Results) -> Facts:
     facts = [
         (
             name,
-            ", ".join(f"{size(r.bytes)} {significant(r.bytes_per_second / 1e9)}" for r in rates),
+            ", ".join(f"{size(r.bytes)}: {significant(r.bytes_per_second / 1e9)}" for r in rates),
         )
         for name, rates in (
             ("Copy, GB/s by working set", of.copy),
