@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from fastsoftmax._terminal import duration, significant
-from fastsoftmax.bench.page import axes, colours, figures, html, standing, svg, units
+from fastsoftmax.bench.page import axes, colours, figures, heat, html, standing, svg, units
 from fastsoftmax.bench.page.section import section
 from fastsoftmax.bench.results import parse
 from fastsoftmax.cli import main
@@ -307,17 +307,29 @@ def test_heat_maps_print_every_value(document):
             own = case["cpp:avx512"]
             peers = [r["seconds"]["median"] for r in case.values() if r["kind"] == "peer"]
             median = own["seconds"]["median"]
-            rate = significant(own["elements"] / median / 1e9)
+            rate = units.brief(own["elements"] / median / 1e9)
             expected.append(rate if kind == "throughput" else units.ratio(min(peers) / median))
         assert sorted(printed) == sorted(expected)
 
 
 def test_a_heat_map_shows_the_worse_of_two_shapes_in_one_cell(document):
     first = document["results"][0] | {"shape": [2, 3, 40], "batch": 6, "classes": 40}
-    slow = first | {"shape": [3, 2, 40], "seconds": MADE_UP["seconds"](1.0)}
+    first["disturbed"] = False
+    slow = first | {"shape": [3, 2, 40], "seconds": MADE_UP["seconds"](1e-3)}
     document["results"] = [first, slow]
     (chart,) = drawn(document, "throughput")
-    assert f">{significant(first['elements'] / 1e9)}<" in chart.body
+    assert f">{units.brief(first['elements'] / 1e6)}<" in chart.body
+
+
+@pytest.mark.parametrize("median", [2e-12, 1e-9, 1e-6, 1e-3, 1.0, 1e3])
+def test_what_is_printed_in_a_cell_fits_in_it(document, median):
+    slow = {"disturbed": True, "seconds": MADE_UP["seconds"](median)}
+    peer = next(result for result in document["results"] if result["kind"] == "peer")
+    document["results"] = [document["results"][0] | slow, peer]
+    for kind in ("throughput", "ratio"):
+        (chart,) = drawn(document, kind)
+        (shown,) = re.findall(r"<text[^>]*style=[^>]*>([^<]*)<", chart.body)
+        assert len(shown) * svg.WIDTH <= heat.CELL_WIDTH
 
 
 def circles(chart):

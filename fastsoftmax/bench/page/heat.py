@@ -11,7 +11,7 @@ from fastsoftmax.bench.page import units
 from fastsoftmax.bench.page.colours import BALANCE, SEQUENCE, between, ink
 from fastsoftmax.bench.page.standing import Group, Standing
 from fastsoftmax.bench.page.svg import Chart, tag, tip, words
-from fastsoftmax.bench.page.units import count, ratio
+from fastsoftmax.bench.page.units import brief, count, ratio
 
 CELL_WIDTH, CELL_HEIGHT, LEFT, TOP = 62.0, 30.0, 64.0, 34.0
 
@@ -38,7 +38,7 @@ def throughput(group: Group, found: Sequence[Standing], subject: str) -> Chart |
             rate = result.elements / result.seconds.median
             cell = Cell(
                 rate,
-                significant(rate / 1e9) + "*" * result.disturbed,
+                brief(rate / 1e9) + "*" * result.disturbed,
                 f"{units.shape(standing.shape)}: {duration(result.seconds.median)}, "
                 f"{significant(result.bytes / result.seconds.median / 1e9)} GB/s",
             )

@@ -27,7 +27,12 @@ def count(value: float) -> str:
 
 def ratio(value: float) -> str:
     """A quotient of two times: 0.87x, 2.31x, 15.2x."""
-    return f"{significant(value) if value >= 10 or value < 0.1 else f'{value:.2f}'}x"
+    return f"{value:.2f}x" if 0.1 <= value < 10 else f"{brief(value)}x"
+
+
+def brief(value: float) -> str:
+    """A number for a narrow place: 0.00123, 12.3, 1230, and 4e-05, 1e+06 beyond those."""
+    return significant(value) if 1e-3 <= value < 1e5 else f"{value:.0e}"
 
 
 def shape(sizes: Sequence[int]) -> str:
