@@ -8,7 +8,7 @@ SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE $(shell find cpp fast
 	-not -name '*.pyc' -not -name '*.so')
 CPP := $(shell find cpp -name '*.cpp' -o -name '*.hpp' -o -name '*.inl' -o -name '*.h')
 
-.PHONY: bench bench-targets test test-peers lint format clean
+.PHONY: bench bench-targets test test-peers test-report lint format clean
 
 bench: $(VENV)/bench.stamp  ## Install, then run the demonstration and the benchmark.
 	$(BIN)/fastsoftmax demo
@@ -25,6 +25,12 @@ test: $(VENV)/dev.stamp lint  ## Install with the tests' needs, then lint, type 
 test-peers: $(VENV)/dev.stamp  ## Install torch, JAX, ONNX Runtime, TensorFlow; compare with them.
 	$(BIN)/python -m pip install --quiet '.[peers]'
 	FASTSOFTMAX_REQUIRE=cpp,numba $(BIN)/pytest tests/test_peers.py tests/test_targets.py
+
+test-report: $(VENV)/dev.stamp  ## Look at a report with Chromium (apt-get install chromium).
+	mkdir -p build/report
+	$(BIN)/python tests/browser/made_up.py build/report/made-up.json
+	$(BIN)/fastsoftmax report build/report/made-up.json --html build/report/made-up.html
+	$(BIN)/python tests/browser/check_report.py build/report/made-up.html
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -64,6 +64,14 @@ def new_file(text: str) -> Path:
     return path
 
 
+def folder(text: str) -> Path:
+    """A folder that there is, or whose own folder there is."""
+    path = Path(text)
+    if not path.is_dir() and (path.exists() or not path.parent.is_dir()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a folder, and none can be made there")
+    return path
+
+
 def list_of(one: Callable[[str], _T]) -> Callable[[str], list[_T]]:
     """A parser of comma-separated values, each kept once."""
 

@@ -27,6 +27,7 @@ examples:
   fastsoftmax bench                how fast is it here?
   fastsoftmax compare A B          did it become slower since A was measured?
   fastsoftmax targets              beside other libraries, and the hardware's limits
+  fastsoftmax report A.json --html A.html    a page of what bench has measured
 """
 
 _SELFTEST = """\
@@ -97,6 +98,18 @@ examples:
 
 _GRID = (1, 32, 1024), (10, 1000, 32000)
 """Numbers of rows and of classes that `bench` combines by itself."""
+
+_REPORT = """\
+Make a page of what `fastsoftmax bench --json` has written: the machine, heat maps, rooflines,
+scaling, error against speed, every result, how it was compared and where others are faster. The
+HTML is one file that loads nothing else.
+"""
+
+_REPORT_EPILOG = """\
+examples:
+  fastsoftmax report result.json --html result.html
+  fastsoftmax report laptop.json server.json --html both.html --markdown both.md --svg charts
+"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -184,6 +197,23 @@ def _targets(arguments: argparse.Namespace) -> int:
     from fastsoftmax import bench
 
     return bench.run_targets(arguments.regime, arguments.seconds, arguments.json)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from fastsoftmax.bench import page, results
+    from fastsoftmax.bench.page.html import Unavailable
+
+    made = [file for file in (arguments.html, arguments.markdown) if file is not None]
+    if not made and arguments.svg is None:
+        raise argparse.ArgumentTypeError("nothing to write: give --html, --markdown or --svg")
+    read = {file.resolve() for file in arguments.files}
+    twice = [str(file) for file in made if file.resolve() in read or made.count(file) > 1]
+    if twice:
+        raise argparse.ArgumentTypeError(f"{twice[0]} would be written over")
+    try:
+        return page.run(arguments.files, arguments.html, arguments.markdown, arguments.svg)
+    except (results.InvalidResults, Unavailable) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -307,6 +337,22 @@ def _parser() -> argparse.ArgumentParser:
         help="comma-separated; a wrong name is answered with the list (default: all)",
     )
     pace(targets, "rivals")
+
+    about = "make a page of what bench has measured"
+    report = command("report", _report, about, _REPORT, _REPORT_EPILOG)
+    report.add_argument(
+        "files", type=Path, nargs="+", metavar="FILE", help="written by bench --json"
+    )
+    report.add_argument("--html", type=_arguments.new_file, metavar="FILE", help="the page")
+    report.add_argument(
+        "--markdown", type=_arguments.new_file, metavar="FILE", help="its tables alone"
+    )
+    report.add_argument(
+        "--svg",
+        type=_arguments.folder,
+        metavar="FOLDER",
+        help="its charts, a file each; made if missing",
+    )
     return parser
 
 

@@ -15,7 +15,7 @@ from fastsoftmax.backends._numpy import NumpyBackend
 from fastsoftmax.bench.peers import PEERS
 from fastsoftmax.cli import main
 
-COMMANDS = ("info", "selftest", "demo", "bench", "compare", "targets")
+COMMANDS = ("info", "selftest", "demo", "bench", "compare", "targets", "report")
 
 AS_MODULE = """
 import runpy, sys

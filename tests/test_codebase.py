@@ -24,7 +24,7 @@ PUBLIC |= {"__main__"}
 OPTIONAL = {
     *("numba", "llvmlite", "ml_dtypes", "torch", "jax", "scipy", "rich", "tensorflow", "onnx"),
     *("onnxruntime", "threadpoolctl", "mpmath", "sklearn", "dask", "psutil"),
-    *("ai_edge_litert", "flatbuffers", "jsonschema"),
+    *("ai_edge_litert", "flatbuffers", "jsonschema", "jinja2", "markupsafe"),
 }
 
 

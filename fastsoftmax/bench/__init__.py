@@ -3,8 +3,8 @@
 `cases` says what, `workload` makes its arrays, `inputs` whether they are in the caches,
 `contestants` and `peers` are who is measured on them. `cells` measures a case in turns that
 `runner` times, beside the hardware's `limits`, and `rates` what the machine can do whatever the
-case; `report` shows it, `document` writes it, `results` reads that again and `compare` judges two
-of them. `targets` does the same for the table in `regimes`, and `verdicts` shows what was reached.
+case; `report` shows it, `document` writes it, `results` reads that again, `compare` judges two of
+them and `page` makes a page of any number. `targets` does the same for the table in `regimes`, and `verdicts` shows what was reached.
 For a sample of the classes `sampled` has the cases and arrays, `sampled_contestants` the rest.
 """
 

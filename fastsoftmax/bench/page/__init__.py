@@ -1,0 +1,61 @@
+"""`fastsoftmax report`: files of results in, a page, Markdown and charts out. Measures nothing.
+
+`section` gathers what is said of a document: `standing` who is ahead, `setting` and `tables` words
+and numbers, `figures` the charts. `html` and `markdown` are two ways to write it down.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from fastsoftmax.bench.page import html, markdown
+from fastsoftmax.bench.page.section import section
+from fastsoftmax.bench.results import load
+
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+"""What JSON may hold but XML and UTF-8 may not."""
+
+
+def run(
+    files: Sequence[Path], page: Path | None, markdown_file: Path | None, folder: Path | None
+) -> int:
+    """Read files of results and write what is asked for.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        Documents of `fastsoftmax bench --json`; each gets a section.
+    page : Path, optional
+        Where the HTML goes, a single file.
+    markdown_file : Path, optional
+        Where the Markdown goes.
+    folder : Path, optional
+        Where the charts go, an SVG each; made if it is not there.
+
+    Returns
+    -------
+    int
+        The exit code: 0.
+
+    Raises
+    ------
+    fastsoftmax.bench.results.InvalidResults
+        If one of the files cannot be read; nothing is written then.
+    fastsoftmax.bench.page.html.Unavailable
+        If the page is asked for and Jinja is missing; nothing is written then.
+    """
+    sections = [section(load(file), number) for number, file in enumerate(files, 1)]
+    texts: dict[Path, str] = {}
+    if page is not None:
+        texts[page] = html.text(sections)
+    if markdown_file is not None:
+        texts[markdown_file] = markdown.text(sections)
+    if folder is not None:
+        drawn = [c for s in sections for charts in s.charts.values() for c in charts]
+        texts |= {folder / c.file_name(i): c.standalone() for i, c in enumerate(drawn, 1)}
+        folder.mkdir(exist_ok=True)
+    for path, text in texts.items():
+        path.write_text(_FORBIDDEN.sub("\ufffd", text), encoding="utf-8")
+    return 0

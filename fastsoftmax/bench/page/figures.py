@@ -1,0 +1,37 @@
+"""Which charts a document gets, in which order. How each is drawn is in a file of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastsoftmax.bench.page import accuracy, heat, roofline, scaling
+from fastsoftmax.bench.page.axes import looks
+from fastsoftmax.bench.page.standing import Group, Standing
+from fastsoftmax.bench.page.svg import Chart
+from fastsoftmax.bench.results import Results
+
+
+def charts(
+    document: Results, found: Sequence[Standing], subject: str | None
+) -> dict[str, list[Chart]]:
+    """The charts by operation: what is to be seen of one operation stands together."""
+    if subject is None:
+        return {}
+    others = [c.name for c in document.contestants if c.name != subject]
+    look = looks([subject, *others])
+    groups: dict[Group, list[Standing]] = {}
+    for standing in found:
+        groups.setdefault(standing.group, []).append(standing)
+    drawn: dict[str, list[Chart]] = {}
+    for group, members in groups.items():
+        candidates = (
+            heat.throughput(group, members, subject),
+            heat.against_peers(group, members, subject),
+            roofline.chart(group, members, subject, look, document.limits),
+            accuracy.chart(group, members, look),
+        )
+        kept = drawn.setdefault(group.operation, [])
+        kept += [chart for chart in candidates if chart is not None]
+    for operation, kept in drawn.items():
+        kept += scaling.charts([s for s in found if s.group.operation == operation], subject)
+    return drawn

@@ -1,0 +1,79 @@
+"""The same in Markdown: for a README, a review, a terminal. Tables, no charts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from fastsoftmax._terminal import duration, significant
+from fastsoftmax.bench.page import tables, units
+from fastsoftmax.bench.page.section import Section
+from fastsoftmax.bench.page.standing import Standing
+from fastsoftmax.bench.page.tables import Table
+from fastsoftmax.bench.page.units import ratio
+
+_COLUMNS = ("case", "shape", "median", "GB/s", "ULP", "of the limit", "best peer", "ratio")
+
+
+def text(sections: Sequence[Section]) -> str:
+    """The whole file."""
+    return "\n\n".join(["# fastsoftmax: results", *map(_section, sections)]) + "\n"
+
+
+def _section(section: Section) -> str:
+    parts = [f"## {_plain(section.title)}"]
+    if not section.document.complete:
+        parts.append("**Incomplete: this run was interrupted, or ended by a wrong result.**")
+    parts.append(_bullets(f"{name}: {value}" for name, value in section.machine))
+    parts += ["### Summary", _table(tables.summaries(section.summaries))]
+    parts += [f"### Results of {_plain(section.subject or 'none')}", _results(section)]
+    parts += ["### Where a peer is faster"]
+    parts.append(_table(section.lost) if section.lost.rows else "In no case.")
+    parts += ["### How it was compared", _bullets(section.fairness)]
+    if section.missing:
+        absent = (f"{name}: {why}" for name, why in section.missing)
+        parts += ["### Who took no part", _bullets(absent)]
+    if section.document.notes:
+        parts += ["### Notes", _bullets(section.document.notes)]
+    return "\n\n".join(parts)
+
+
+def _bullets(texts: Iterable[str]) -> str:
+    return "\n".join(f"- {_plain(text)}" for text in texts)
+
+
+def _results(section: Section) -> str:
+    rows = [row for standing in section.standings if (row := _row(standing)) is not None]
+    return _lines(_COLUMNS, rows)
+
+
+def _row(standing: Standing) -> list[str] | None:
+    own, peer, value = standing.subject, standing.best_peer, standing.ratio
+    if own is None:
+        return None
+    seconds = own.seconds.median
+    return [
+        str(standing.group),
+        units.shape(standing.shape),
+        duration(seconds) + " *" * own.disturbed,
+        significant(own.bytes / seconds / 1e9),
+        "-" if own.worst_ulp is None else significant(own.worst_ulp),
+        "-" if own.limit is None else f"{100 * own.limit.seconds / seconds:.0f} %",
+        "-" if peer is None else peer.key.contestant,
+        "-" if value is None else ratio(value),
+    ]
+
+
+def _table(table: Table) -> str:
+    return _lines(table.columns, [[cell.shown for cell in row] for row in table.rows])
+
+
+def _lines(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[_plain(cell) for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _plain(text: str) -> str:
+    """Text that stays text: no markup, no HTML, no new cell, no new line."""
+    return re.sub(r"([\\`*_\[\]<>|#&~])", r"\\\1", " ".join(text.split()))

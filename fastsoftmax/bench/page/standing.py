@@ -1,0 +1,127 @@
+"""Who stands where: cases, the contestant that stands for this package, the best peer beside it.
+
+Draws and prints nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import exp, log
+from typing import NamedTuple
+
+from fastsoftmax.bench.results import Result, Results
+
+
+class Group(NamedTuple):
+    """Cases that differ in their sizes alone: what one heat map shows."""
+
+    operation: str
+    dtype: str
+    rank: int
+    axis: int
+    threads: int
+    inputs: str
+
+    def __str__(self) -> str:
+        """In words: "softmax, float32, 2 threads"."""
+        plain = (self.rank, self.axis) in ((2, 1), (1, 0))
+        layout = "" if plain else f", axis {self.axis} of {self.rank}"
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        inputs = "" if self.inputs == "hot" else f", {self.inputs} inputs"
+        return f"{self.operation}, {self.dtype}{layout}, {threads}{inputs}"
+
+
+class Standing(NamedTuple):
+    """All results of one case, as measured in turns, and the two that are compared."""
+
+    group: Group
+    shape: tuple[int, ...]
+    results: tuple[Result, ...]
+    subject: Result | None
+    best_peer: Result | None
+
+    @property
+    def ratio(self) -> float | None:
+        """The best peer's time over the subject's: above 1 if this package is faster."""
+        if self.subject is None or self.best_peer is None:
+            return None
+        return self.best_peer.seconds.median / self.subject.seconds.median
+
+    @property
+    def certain(self) -> bool:
+        """Whether neither was disturbed and their quartile ranges do not overlap."""
+        if self.subject is None or self.best_peer is None:
+            return False
+        a, b = self.subject.seconds, self.best_peer.seconds
+        apart = a.third_quartile < b.first_quartile or b.third_quartile < a.first_quartile
+        return apart and not (self.subject.disturbed or self.best_peer.disturbed)
+
+
+def subject_name(document: Results) -> str | None:
+    """The contestant that stands for this package: what a call that names no backend gets.
+
+    Not the fastest of its own in each case, which would be to pick winners afterwards. If that one
+    was not measured, the first of its own that was.
+    """
+    own = [result.key.contestant for result in document.results if result.kind == "own"]
+    for name in (document.machine["backend"].get("chosen"), "fastsoftmax"):
+        if name in own:
+            return str(name)
+    listed = [contestant.name for contestant in document.contestants]
+    return next((name for name in listed if name in own), None)
+
+
+def standings(document: Results, subject: str | None) -> list[Standing]:
+    """Every case of a document, in its order."""
+    cases: dict[tuple[Group, tuple[int, ...]], list[Result]] = {}
+    for result in document.results:
+        cases.setdefault((group_of(result), result.key.shape), []).append(result)
+    return [_standing(group, shape, found, subject) for (group, shape), found in cases.items()]
+
+
+def group_of(result: Result) -> Group:
+    """The group of a result's case."""
+    key, rank = result.key, len(result.key.shape)
+    return Group(key.operation, key.dtype, rank, key.axis % rank, key.threads, key.inputs)
+
+
+def _standing(
+    group: Group, shape: tuple[int, ...], found: Sequence[Result], subject: str | None
+) -> Standing:
+    own = next((result for result in found if result.key.contestant == subject), None)
+    peers = [result for result in found if result.kind == "peer"]
+    best = min(peers, key=lambda result: result.seconds.median, default=None)
+    return Standing(group, shape, tuple(found), own, best)
+
+
+class Summary(NamedTuple):
+    """One contestant beside the best peer of each case."""
+
+    contestant: str
+    cases: int
+    ahead: int
+    behind: int
+    uncertain: int
+    mean: float | None
+    """Geometric, of the ratios of all cases with a peer, the uncertain ones too."""
+
+
+def summary(of: str, found: Iterable[Standing]) -> Summary:
+    """Count in how many cases the contestant is ahead, behind, or not to be told apart."""
+    own = [_standing(s.group, s.shape, s.results, of) for s in found]
+    ratios = [(standing.ratio, standing.certain) for standing in own]
+    compared = [(ratio, certain) for ratio, certain in ratios if ratio is not None]
+    return Summary(
+        contestant=of,
+        cases=len(compared),
+        ahead=sum(ratio > 1 and certain for ratio, certain in compared),
+        behind=sum(ratio < 1 and certain for ratio, certain in compared),
+        uncertain=sum(not certain for _, certain in compared),
+        mean=exp(sum(log(r) for r, _ in compared) / len(compared)) if compared else None,
+    )
+
+
+def behind(found: Iterable[Standing]) -> list[Standing]:
+    """The cases in which a peer's median is lower, the worst first, within the noise or not."""
+    slower = [(ratio, s) for s in found if (ratio := s.ratio) is not None and ratio < 1]
+    return [standing for _, standing in sorted(slower, key=lambda pair: pair[0])]

@@ -1,0 +1,124 @@
+"""The rows of the page's tables: cells with what is shown and what they are sorted by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from fastsoftmax._terminal import duration, significant
+from fastsoftmax.bench.page import units
+from fastsoftmax.bench.page.standing import Standing, Summary
+from fastsoftmax.bench.page.units import ratio
+from fastsoftmax.bench.results import Result
+
+
+class Cell(NamedTuple):
+    """A value as shown; sorted by `key` if that is a number, else by what is shown."""
+
+    shown: str
+    key: float | None = None
+
+
+class Table(NamedTuple):
+    """A caption, names of columns, rows of as many cells."""
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+
+_NONE = Cell("-", -1.0)
+
+
+def everything(found: Sequence[Standing]) -> Table:
+    """Every result, nothing left out."""
+    columns = ["operation", "dtype", "shape", "axis", "threads", "inputs", "contestant", "median"]
+    columns += ["Q1", "Q3", "Gelem/s", "GB/s", "of the fastest", "ULP", "allowed", "limit", "binds"]
+    columns += ["samples", "repeats", "disturbed"]
+    rows = [
+        _result(result, min(r.seconds.median for r in standing.results))
+        for standing in found
+        for result in standing.results
+    ]
+    return Table("All results", columns, rows)
+
+
+def _result(result: Result, fastest: float) -> tuple[Cell, ...]:
+    key, seconds, limit = result.key, result.seconds, result.limit
+    return (
+        Cell(key.operation),
+        Cell(key.dtype),
+        Cell(units.shape(key.shape), float(result.elements)),
+        _number(key.axis),
+        _number(key.threads),
+        Cell(key.inputs),
+        Cell(key.contestant),
+        *(Cell(duration(t), t) for t in (seconds.median, *seconds[::2])),
+        _rate(result.elements / seconds.median),
+        _rate(result.bytes / seconds.median),
+        Cell(ratio(fastest / seconds.median), fastest / seconds.median),
+        _ulp(result.worst_ulp),
+        _ulp(result.allowed_ulp),
+        _NONE if limit is None else _share(limit.seconds / seconds.median),
+        Cell("-" if limit is None else limit.binds),
+        _number(result.samples),
+        _number(result.repeats),
+        Cell("yes *" if result.disturbed else "no"),
+    )
+
+
+def lost(found: Sequence[Standing]) -> Table:
+    """Cases as `standing.behind` has them."""
+    columns = ["ratio", "case", "shape", "ours", "best peer", "its time", "our ULP", "its ULP"]
+    columns += ["our share of the limit", "certain"]
+    rows = []
+    for standing in found:
+        own, peer, value = standing.subject, standing.best_peer, standing.ratio
+        if own is None or peer is None or value is None:
+            continue
+        share = None if own.limit is None else own.limit.seconds / own.seconds.median
+        rows.append(
+            (
+                Cell(ratio(value), value),
+                Cell(str(standing.group)),
+                Cell(units.shape(standing.shape), float(own.elements)),
+                Cell(duration(own.seconds.median), own.seconds.median),
+                Cell(peer.key.contestant),
+                Cell(duration(peer.seconds.median), peer.seconds.median),
+                _ulp(own.worst_ulp),
+                _ulp(peer.worst_ulp),
+                _NONE if share is None else _share(share),
+                Cell("yes" if standing.certain else "no"),
+            )
+        )
+    return Table("Where a peer is faster", columns, rows)
+
+
+def summaries(found: Sequence[Summary]) -> Table:
+    """A row for each of this package's contestants."""
+    columns = ["contestant", "cases with a peer", "ahead", "behind", "not certain", "mean ratio"]
+    rows = [
+        (
+            Cell(s.contestant),
+            *(_number(n) for n in (s.cases, s.ahead, s.behind, s.uncertain)),
+            _NONE if s.mean is None else Cell(ratio(s.mean), s.mean),
+        )
+        for s in found
+    ]
+    return Table("Beside the best peer of each case", columns, rows)
+
+
+def _number(value: int) -> Cell:
+    return Cell(str(value), float(value))
+
+
+def _rate(per_second: float) -> Cell:
+    return Cell(significant(per_second / 1e9), per_second)
+
+
+def _share(value: float) -> Cell:
+    return Cell(f"{100 * value:.0f} %", value)
+
+
+def _ulp(value: float | None) -> Cell:
+    return _NONE if value is None else Cell(significant(value), value)
