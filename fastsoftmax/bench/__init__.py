@@ -4,8 +4,9 @@
 `contestants` and `peers` are who is measured on them. `cells` measures a case in turns that
 `runner` times, beside the hardware's `limits`, and `rates` what the machine can do whatever the
 case; `report` shows it, `document` writes it, `results` reads that again, `compare` judges two of
-them and `page` makes a page of any number. `targets` does the same for the table in `regimes`, and `verdicts` shows what was reached.
-For a sample of the classes `sampled` has the cases and arrays, `sampled_contestants` the rest.
+them and `page` makes a page of any number. `targets` does the same for the table in `regimes`, and
+`verdicts` shows what was reached. For a sample of the classes `sampled` has the cases and arrays,
+`sampled_contestants` the rest.
 """
 
 from __future__ import annotations
