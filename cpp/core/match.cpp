@@ -1,4 +1,5 @@
-// By a radix sort: a comparison sort takes three times as long, a hash table does not sort.
+// By a radix sort: of 1M classes, log-uniform, 1152 entries take 7.5 us, 9216 take 87. For
+// std::stable_sort it is 11 and 403, but of 192 entries 1.3 for 3.6. A hash table does not sort.
 
 #include "match.hpp"
 

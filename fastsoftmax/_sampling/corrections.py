@@ -29,7 +29,7 @@ def none() -> Offsets:
 def by_candidate(sampler: Any, labels: Array, candidates: Any) -> Offsets:
     """ln E of every class (Jean et al.; TensorFlow)."""
     if candidates.expected_true is None and candidates.expected_sampled is None:
-        # In one question: asking takes as long as a hundred answers.
+        # In one question: asking takes as long as a thousand answers.
         classes = np.concatenate((candidates.ids, labels.reshape(-1)))
         counts = _counts(sampler, classes, None, candidates, "candidates and labels")
         drawn = len(candidates.ids)

@@ -1,6 +1,6 @@
 """Steps of sampled losses in Numba: see `Backend`. C-contiguous arrays of one compute type.
 
-What is not here is in `_sampling.numpy_steps`: NumPy does it as fast.
+The other steps are those of `_sampling.numpy_steps`.
 """
 
 from __future__ import annotations

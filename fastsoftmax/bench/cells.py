@@ -19,7 +19,7 @@ from fastsoftmax.bench.contestants import Contestant
 from fastsoftmax.bench.inputs import Cold
 from fastsoftmax.bench.limits import Limit
 from fastsoftmax.bench.peers import Peer
-from fastsoftmax.bench.runner import Timed, Turn, WrongResult
+from fastsoftmax.bench.runner import Timed, Turn
 from fastsoftmax.bench.workload import Workload
 
 CALM = 1.15
@@ -117,7 +117,7 @@ def _admitted(contestant: Contestant, work: Workload) -> tuple[Timed, Deviation]
         return why
     try:
         trial, worst = runner.admit(contestant, work)
-    except (WrongResult, RuntimeError, ValueError, NotImplementedError) as error:
+    except runner.REFUSALS as error:
         if not isinstance(contestant, Peer):
             raise
         return str(error).partition("\n")[0]

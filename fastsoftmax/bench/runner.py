@@ -43,6 +43,10 @@ class Turn(NamedTuple):
     sample: Callable[[], float]  # seconds per call
 
 
+REFUSALS = (WrongResult, RuntimeError, ValueError, NotImplementedError)
+"""What a peer that cannot run a case, or gets it wrong, may raise: it is absent then."""
+
+
 def admit(contestant: Contestant, work: Workload) -> tuple[Trial, Deviation]:
     """What a contestant does on these arrays, and the worst number of what it gave there.
 

@@ -21,7 +21,7 @@ from fastsoftmax.bench.contestants import Backend, Contestant, Core, Public
 from fastsoftmax.bench.limits import Limit, Probe
 from fastsoftmax.bench.peers import PEERS
 from fastsoftmax.bench.regimes import CORE, FASTEST, LIMIT, PUBLIC, Line, Regime
-from fastsoftmax.bench.runner import Timed, WrongResult
+from fastsoftmax.bench.runner import Timed
 from fastsoftmax.bench.sampled import AnyCase, SampledCase, SampledWorkload
 from fastsoftmax.bench.workload import Workload
 
@@ -160,7 +160,7 @@ def measure(case: AnyCase, entries: dict[Entry, bool], seconds: float) -> Group:
                 works[entry.case] = workload(entry.case)
             try:
                 trial, worst = runner.admit(rival, works[entry.case])
-            except (WrongResult, RuntimeError, ValueError, NotImplementedError) as error:
+            except runner.REFUSALS as error:
                 if entry.contestant not in PEERS:
                     raise
                 absent[entry] = str(error)
