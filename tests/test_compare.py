@@ -33,6 +33,8 @@ def result(median=1e-5, spread=0.02, **fields):
         "axis": -1,
         "batch": 32,
         "classes": 1000,
+        "sampled": None,
+        "option": "plain",
         "threads": 1,
         "inputs": "hot",
         "contestant": "cpp",
@@ -44,6 +46,7 @@ def result(median=1e-5, spread=0.02, **fields):
         "repeats": 0,
         "elements": 32000,
         "bytes": 256000,
+        "peak_bytes": 4096,
         "ulp": {"worst": 1.5, "allowed": 4.0},
         "limit": {"seconds": 5e-6, "binds": "exp"},
     } | fields
@@ -63,7 +66,7 @@ def document(*entries, **fields):
     }
     return {
         "schema": "fastsoftmax-results",
-        "schema_version": 2,
+        "schema_version": 3,
         "complete": True,
         "label": None,
         "created": "2026-11-28T08:40:00+00:00",
@@ -89,6 +92,14 @@ def document(*entries, **fields):
             {"name": "jax", "kind": "peer", "version": None, "missing": "not installed"},
         ],
         "results": list(entries),
+        "startup": [
+            {
+                "contestant": "numpy",
+                "cached": False,
+                "import_seconds": 0.1,
+                "first_call_seconds": 1e-4,
+            }
+        ],
         "notes": ["made up"],
     } | fields
 
@@ -138,7 +149,12 @@ def test_a_document_that_uses_every_field_is_accepted():
     assert found.limits.copy == ((1 << 20, 2e10),)
     assert found.contestants[3].missing == "not installed"
     first = found.results[0]
-    assert first.key == ("softmax", "float32", (32, 1000), -1, 1, "hot", "cpp")
+    assert first.key == (
+        *("softmax", "float32", (32, 1000), -1, 1000, None, "plain"),
+        *(1, "hot", "cpp"),
+    )
+    assert first.peak_bytes == 4096
+    assert found.startup == (("numpy", False, 0.1, 1e-4),)
     assert first.seconds == pytest.approx((0.99e-5, 1e-5, 1.01e-5))
     assert (first.worst_ulp, first.allowed_ulp, first.limit) == (1.5, 4.0, (5e-6, "exp"))
     assert found.results[1].kind == "peer"
@@ -269,14 +285,14 @@ def test_whoever_has_results_must_be_among_the_contestants():
     assert "results[0].contestant is 'eigen'" in refusal(document(result(contestant="eigen")))
 
 
-@pytest.mark.parametrize("content", [[], None, 7, {}, {"schema": "junit"}, {"schema_version": 2}])
+@pytest.mark.parametrize("content", [[], None, 7, {}, {"schema": "junit"}, {"schema_version": 3}])
 def test_other_documents_are_not_results(content):
     assert "not results of fastsoftmax bench" in refusal(content)
 
 
 def test_other_versions_are_refused_as_such_whatever_they_hold():
     assert "of a newer fastsoftmax" in refusal(
-        {"schema": "fastsoftmax-results", "schema_version": 3}
+        {"schema": "fastsoftmax-results", "schema_version": 4}
     )
     assert "schema_version 1 is no longer read" in refusal({"schema_version": 1, "cells": []})
     assert "schema_version" in refusal(document(schema_version="2"))
@@ -470,6 +486,9 @@ KEYS = [
     {"dtype": "float64"},
     {"shape": [32, 1001]},
     {"axis": 0},
+    {"classes": 10},
+    {"sampled": 64},
+    {"option": "no out"},
     {"threads": 2},
     {"inputs": "cold"},
     {"contestant": "numpy"},

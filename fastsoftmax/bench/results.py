@@ -12,8 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 SCHEMA = "fastsoftmax-results"
-SCHEMA_VERSION = 2
-"""1 was a list of cells without quartiles' disturbance, peers or limits, and had no `schema`."""
+SCHEMA_VERSION = 3
+"""2 knew of no options, samples of the classes, memory or start-up; 1 of no disturbance, peers or
+limits, and had no `schema`."""
+
+
+PLAIN = "plain"
+"""The option of a call that nothing sets apart."""
 
 
 class InvalidResults(ValueError):
@@ -27,6 +32,9 @@ class Key(NamedTuple):
     dtype: str
     shape: tuple[int, ...]
     axis: int  # counted from the last one, which is -1, however the document has it
+    classes: int
+    sampled: int | None
+    option: str
     threads: int
     inputs: str
     contestant: str
@@ -34,9 +42,11 @@ class Key(NamedTuple):
     @property
     def case(self) -> str:
         """All but the contestant: softmax float32 32x1000 threads=1 hot."""
-        shape = "x".join(map(str, self.shape))
-        axis = "" if self.axis == -1 else f" axis={self.axis}"
-        return f"{self.operation} {self.dtype} {shape}{axis} threads={self.threads} {self.inputs}"
+        sizes = "x".join(map(str, self.shape)) + ("" if self.axis == -1 else f" axis={self.axis}")
+        if self.sampled is not None:
+            sizes += f" sampled={self.sampled} of {self.classes}"
+        option = "" if self.option == PLAIN else f" {self.option}"
+        return f"{self.operation} {self.dtype} {sizes}{option} threads={self.threads} {self.inputs}"
 
     def __str__(self) -> str:
         """The name of the result: the case, then the contestant."""
@@ -72,6 +82,7 @@ class Result(NamedTuple):
     repeats: int
     elements: int
     bytes: int
+    peak_bytes: int | None
     worst_ulp: float | None
     allowed_ulp: float | None
     limit: Limit | None
@@ -84,6 +95,15 @@ class Contestant(NamedTuple):
     kind: str
     version: str | None
     missing: str | None
+
+
+class Startup(NamedTuple):
+    """What a program pays before its first result."""
+
+    contestant: str
+    cached: bool
+    import_seconds: float
+    first_call_seconds: float
 
 
 class Rate(NamedTuple):
@@ -117,6 +137,7 @@ class Results(NamedTuple):
     limits: Limits
     contestants: tuple[Contestant, ...]
     results: tuple[Result, ...]
+    startup: tuple[Startup, ...]
     notes: tuple[str, ...]
 
 
@@ -184,6 +205,7 @@ def parse(document: Any) -> Results:
         limits=Limits(**limits | {n: _rates(limits[n]) for n in ("copy", "nt_copy", "read")}),
         contestants=tuple(Contestant(**entry) for entry in document["contestants"]),
         results=tuple(_result(entry) for entry in document["results"]),
+        startup=tuple(Startup(**entry) for entry in document["startup"]),
         notes=tuple(document["notes"]),
     )
 

@@ -26,6 +26,8 @@ def result(operation, shape, threads, contestant, median, *, dtype="float32", **
         "axis": -1,
         "batch": shape[0],
         "classes": shape[1],
+        "sampled": None,
+        "option": "plain",
         "threads": threads,
         "inputs": "hot",
         "contestant": contestant,
@@ -37,6 +39,7 @@ def result(operation, shape, threads, contestant, median, *, dtype="float32", **
         "repeats": 0,
         "elements": elements,
         "bytes": 8 * elements,
+        "peak_bytes": None,
         "ulp": {"worst": (OWN | PEERS)[contestant], "allowed": 4.0 if own else None},
         "limit": {"seconds": 0.4 * elements / 4e9, "binds": "memory"},
     } | changes
@@ -66,7 +69,7 @@ def document(seed=0):
     rates = [{"bytes": 4**k << 10, "bytes_per_second": 2e11 / k} for k in range(2, 10)]
     return {
         "schema": "fastsoftmax-results",
-        "schema_version": 2,
+        "schema_version": 3,
         "complete": False,
         "label": f"made up {HOSTILE}",
         "created": "2030-01-02T03:04:05+00:00",
@@ -108,6 +111,7 @@ def document(seed=0):
             {"name": "jax", "kind": "peer", "version": None, "missing": f"no module {HOSTILE}"},
         ],
         "results": results,
+        "startup": [],
         "notes": [f"a note {HOSTILE}"],
     }
 
