@@ -8,13 +8,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import fastsoftmax as fs
 from fastsoftmax import _registry
-
-if TYPE_CHECKING:
-    from fastsoftmax.bench.peers import Peer
 
 _T = TypeVar("_T")
 
@@ -112,31 +109,47 @@ def isas(text: str) -> list[str]:
     return list_of(lambda one: backend(f"cpp:{one}"))(text)
 
 
-def shapes(text: str) -> list[tuple[int, int]]:
-    """Rows x classes: 32x1000,1x128256."""
+def shapes(text: str) -> list[tuple[int, ...]]:
+    """Rows x classes, or any other number of axes: 32x1000,1x128256."""
 
-    def one(part: str) -> tuple[int, int]:
-        rows, times, classes = part.partition("x")
-        if not times:
-            raise argparse.ArgumentTypeError(f"{part!r} is not rows x classes such as 32x1000")
-        return whole(rows), whole(classes)
+    def one(part: str) -> tuple[int, ...]:
+        sizes = part.split("x")
+        if not all(size.strip().isdecimal() and int(size) for size in sizes):
+            raise argparse.ArgumentTypeError(
+                f"{part!r} is not a shape such as 32x1000 (rows x classes) or 2x64x56x56"
+            )
+        return tuple(map(int, sizes))
 
     return list_of(one)(text)
 
 
-def peers(text: str) -> list[Peer]:
-    """Other libraries, installed or not, by their names in small letters without spaces."""
+def axis(text: str) -> int:
+    """A place in a shape, from its end if negative."""
+    if not text.strip().removeprefix("-").isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not the number of an axis, such as 0 or -1")
+    return int(text)
+
+
+def peers(text: str) -> list[str]:
+    """Names of other libraries, installed or not, from those in small letters without spaces."""
     from fastsoftmax.bench.peers import PEERS
 
-    known = {name.replace(" ", "").lower(): peer for name, peer in PEERS.items()}
+    known = {name.replace(" ", "").lower(): name for name in PEERS}
     return [known[name] for name in names(list(known))(text)]
 
 
 def operations(text: str) -> list[str]:
     """Names of operations that can be measured, or "all"."""
-    from fastsoftmax.bench.cases import KNOWN
+    from fastsoftmax.bench.families import MEASURABLE
 
-    return names(list(KNOWN))(text)
+    return names(MEASURABLE)(text)
+
+
+def families(text: str) -> list[str]:
+    """Names of families of cases, or "all"."""
+    from fastsoftmax.bench.families import FAMILIES
+
+    return names(list(FAMILIES))(text)
 
 
 def regimes(text: str) -> list[str]:

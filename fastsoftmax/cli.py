@@ -12,11 +12,15 @@ import sys
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import fastsoftmax as fs
 from fastsoftmax import _arguments
 from fastsoftmax._truth import available
+
+if TYPE_CHECKING:
+    from fastsoftmax.bench.families import Part
+    from fastsoftmax.bench.sampled import AnyCase
 
 _EPILOG = """\
 examples:
@@ -90,14 +94,23 @@ examples:
 _BENCH_EPILOG = """\
 examples:
   fastsoftmax bench --quick
+  fastsoftmax bench --family sampled,samplers --peers torch,tensorflow
+  fastsoftmax bench --family all --peers all --json result.json --html result.html
   fastsoftmax bench --op all --shape 1x1000,64x128256 --threads 1
+  fastsoftmax bench --shape 2x64x56x56 --axis 1
   fastsoftmax bench --isa avx512,avx2 --peers torch,jax --inputs cold
   fastsoftmax bench --backend cpp,numpy --dtype float64 --seconds 3 --json result.json
 """
 
 
-_GRID = (1, 32, 1024), (10, 1000, 32000)
-"""Numbers of rows and of classes that `bench` combines by itself."""
+_QUICK = 0.1
+"""Seconds for the samples of a case with --quick."""
+
+_QUICK_ENDS = 52.0
+"""Seconds after which no case begins with --quick, so that with imports, repetitions and printing
+a minute is enough."""
+
+_FIRST_LOOK = f"{_QUICK} seconds a case: a first look, with wider quartiles"
 
 _REPORT = """\
 Make a page of what `fastsoftmax bench --json` has written: the machine, heat maps, rooflines,
@@ -164,23 +177,86 @@ def _training(arguments: argparse.Namespace) -> int:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    from fastsoftmax import bench
+    from fastsoftmax.bench import command
+    from fastsoftmax.bench.page.html import Unavailable, require
 
-    grid, shapes = (arguments.batch, arguments.classes), arguments.shape
-    if shapes is None:
-        batches, classes = (axis or default for axis, default in zip(grid, _GRID, strict=True))
-        shapes = list(product(batches, classes))
-    elif any(grid):
-        raise argparse.ArgumentTypeError("--shape is not allowed with --batch or --classes")
-    names = (arguments.backend or []) + (arguments.isa or []) or fs.backends()
-    return bench.run(
-        bench.grid(arguments.op, arguments.dtype, shapes, arguments.threads),
-        [*map(bench.Backend, dict.fromkeys(names)), *arguments.peers],
-        arguments.seconds,
+    if arguments.html is not None:
+        try:
+            require()
+        except Unavailable as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+    names = (arguments.backend or []) + (arguments.isa or []) or list(fs.backends())
+    families = _families(arguments)
+    return command.run(
+        _cases(arguments, families),
+        [*dict.fromkeys(names), *arguments.peers],
+        _QUICK if arguments.quick else arguments.seconds,
         arguments.json,
+        arguments.html,
         arguments.inputs,
         arguments.label,
+        started=list(dict.fromkeys(names)) if "startup" in families else (),
+        within=_QUICK_ENDS if arguments.quick else None,
     )
+
+
+def _families(arguments: argparse.Namespace) -> list[str]:
+    """The families that are asked for; none if cases of their own are."""
+    own = ("op", "shape", "batch", "classes", "axis", "no_out", "sampled", "columns")
+    given = [name for name in own if getattr(arguments, name) not in (None, False)]
+    if arguments.family is not None and given:
+        name = given[0].replace("_", "-")
+        raise argparse.ArgumentTypeError(f"--{name} is not allowed with --family")
+    return [] if given else arguments.family or ["softmax"]
+
+
+def _cases(arguments: argparse.Namespace, families: Sequence[str]) -> Sequence[AnyCase]:
+    """The cases that are asked for, after a look whether they make sense together."""
+    from fastsoftmax.bench.cases import ALLOCATED, PLAIN
+    from fastsoftmax.bench.families import BATCHES, CANDIDATES, CLASSES, COLUMNS, Part, cases
+    from fastsoftmax.bench.sampled import TASKS
+
+    if families:
+        most = max(arguments.threads)
+        found = cases(families, arguments.dtype, arguments.threads, most)
+        sampled = any(case.sampled is not None for case in found)
+    else:
+        operations, grid = arguments.op or ["softmax"], (arguments.batch, arguments.classes)
+        if arguments.shape is not None and any(grid):
+            raise argparse.ArgumentTypeError("--shape is not allowed with --batch or --classes")
+        shapes = arguments.shape or list(product(grid[0] or BATCHES, grid[1] or CLASSES))
+        sampled = not TASKS.keys().isdisjoint(operations)
+        part = Part(
+            operations,
+            shapes,
+            axis=-1 if arguments.axis is None else arguments.axis,
+            options=(ALLOCATED if arguments.no_out else PLAIN,),
+            sampled=arguments.sampled or [CANDIDATES],
+            columns=arguments.columns or COLUMNS,
+        )
+        _check(part, sampled)
+        found = part.cases(arguments.dtype, arguments.threads)
+    if sampled and arguments.inputs == "cold":
+        raise argparse.ArgumentTypeError(
+            "--inputs cold is not for a sample of the classes: no copies are made of its table"
+        )
+    return found
+
+
+def _check(part: Part, sampled: bool) -> None:
+    """Refuse an axis that a shape does not have, and more candidates than classes."""
+    for shape in part.shapes:
+        text = "x".join(map(str, shape))
+        if not -len(shape) <= part.axis < len(shape):
+            raise argparse.ArgumentTypeError(f"--axis {part.axis} is outside of --shape {text}")
+        if sampled and len(shape) != 2:
+            raise argparse.ArgumentTypeError(
+                f"--shape {text} is not rows x classes, as a sample of the classes needs it"
+            )
+        if sampled and max(part.sampled) > shape[1]:
+            raise argparse.ArgumentTypeError(
+                f"--sampled {max(part.sampled)} is more than the classes of --shape {text}"
+            )
 
 
 def _compare(arguments: argparse.Namespace) -> int:
@@ -194,9 +270,10 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _targets(arguments: argparse.Namespace) -> int:
-    from fastsoftmax import bench
+    from fastsoftmax.bench import command
 
-    return bench.run_targets(arguments.regime, arguments.seconds, arguments.json)
+    seconds = _QUICK if arguments.quick else arguments.seconds
+    return command.run_targets(arguments.regime, seconds, arguments.json)
 
 
 def _report(arguments: argparse.Namespace) -> int:
@@ -261,7 +338,7 @@ def _parser() -> argparse.ArgumentParser:
             help="numbers of threads; max is what a call would use (default: 1,max)",
         )
 
-    def pace(to: argparse.ArgumentParser, of: str) -> None:
+    def pace(to: argparse.ArgumentParser, of: str, quick: str) -> None:
         either = to.add_mutually_exclusive_group()
         either.add_argument(
             "--seconds",
@@ -272,10 +349,8 @@ def _parser() -> argparse.ArgumentParser:
         )
         either.add_argument(
             "--quick",
-            dest="seconds",
-            action="store_const",
-            const=0.1,
-            help="0.1 seconds a case: a first look, with wider quartiles",
+            action="store_true",
+            help=quick,
         )
         to.add_argument(
             "--json",
@@ -322,7 +397,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_bench(bench)
     backends(bench, default=None)
     threads(bench)
-    pace(bench, "contestants")
+    pace(bench, "contestants", f"{_FIRST_LOOK}; ends within a minute, and says what it left out")
 
     about = "what became faster or slower between two files of results"
     _add_compare(command("compare", _compare, about, _COMPARE, _COMPARE_EPILOG))
@@ -336,7 +411,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAMES",
         help="comma-separated; a wrong name is answered with the list (default: all)",
     )
-    pace(targets, "rivals")
+    pace(targets, "rivals", _FIRST_LOOK)
 
     about = "make a page of what bench has measured"
     report = command("report", _report, about, _REPORT, _REPORT_EPILOG)
@@ -357,13 +432,52 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_bench(bench: argparse.ArgumentParser) -> None:
+    from fastsoftmax.bench.families import BATCHES, CANDIDATES, CLASSES, COLUMNS, FAMILIES
+
     bench.add_argument(
+        "--family",
+        type=_arguments.families,
+        metavar="NAMES",
+        help=f"{', '.join(FAMILIES)} or all (default: softmax)",
+    )
+    own = bench.add_argument_group("cases of your own, instead of families")
+    own.add_argument(
         "--op",
         type=_arguments.operations,
-        default="softmax",
         metavar="NAMES",
         help="softmax, log_softmax, logsumexp, cross_entropy+grad, ... or all; a wrong name is "
         "answered with the list (default: softmax)",
+    )
+    own.add_argument(
+        "--shape",
+        type=_arguments.shapes,
+        metavar="BxC,...",
+        help="rows x classes, or more axes (default: every combination of the next two)",
+    )
+    for name, of, sizes in (("batch", "rows", BATCHES), ("classes", "classes", CLASSES)):
+        own.add_argument(
+            f"--{name}",
+            type=_arguments.list_of(_arguments.whole),
+            metavar="SIZES",
+            help=f"numbers of {of} (default: {','.join(map(str, sizes))})",
+        )
+    own.add_argument(
+        "--axis", type=_arguments.axis, metavar="N", help="that of the classes (default: -1)"
+    )
+    own.add_argument(
+        "--no-out", action="store_true", help="let calls allocate their result; peers take no part"
+    )
+    own.add_argument(
+        "--sampled",
+        type=_arguments.list_of(_arguments.whole),
+        metavar="SIZES",
+        help=f"candidates drawn, where only a sample of the classes is (default: {CANDIDATES})",
+    )
+    own.add_argument(
+        "--columns",
+        type=_arguments.whole,
+        metavar="N",
+        help=f"length of inputs and of rows of weights, likewise (default: {COLUMNS})",
     )
     bench.add_argument(
         "--dtype",
@@ -372,19 +486,6 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
         metavar="NAMES",
         help=f"{', '.join(available())} or all (default: float32)",
     )
-    bench.add_argument(
-        "--shape",
-        type=_arguments.shapes,
-        metavar="BxC,...",
-        help="rows x classes (default: every combination of the next two)",
-    )
-    for name, of, sizes in zip(("batch", "classes"), ("rows", "classes"), _GRID, strict=True):
-        bench.add_argument(
-            f"--{name}",
-            type=_arguments.list_of(_arguments.whole),
-            metavar="SIZES",
-            help=f"numbers of {of} (default: {','.join(map(str, sizes))})",
-        )
     bench.add_argument(
         "--isa",
         type=_arguments.isas,
@@ -405,6 +506,9 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
         default="hot",
         help="whether a call's arrays are in the caches, as far as they fit, or driven out of them "
         "(default: hot)",
+    )
+    bench.add_argument(
+        "--html", type=_arguments.new_file, metavar="FILE", help="make a page of it, as report does"
     )
     bench.add_argument("--label", metavar="TEXT", help="what the JSON calls this run")
 

@@ -199,7 +199,7 @@ def test_the_disturbed_are_measured_again_at_most_twice(
 
     monkeypatch.setattr(runner, "in_turns", in_turns)
     monkeypatch.setattr(limits, "probes", lambda work, elsewhere: [])
-    calm, found = cells.measure(TINY, [Backend("numpy"), Backend("numpy")], 3.0).measurements
+    calm, found = cells.measure(TINY, ["numpy", "numpy"], 3.0).measurements
     assert (calm.samples, calm.repeats, calm.disturbed) == (CALM, 0, False)
     assert (found.samples, found.repeats, found.disturbed) == (kept, repeats, disturbed)
     # Only who was disturbed, in that one's share of the time.
@@ -486,14 +486,14 @@ def test_a_result_that_is_not_written_is_wrong(no_shortcuts, monkeypatch, capsys
 
 
 def test_ctrl_c_prints_what_is_done(monkeypatch, capsys):
-    measure = bench.measure
+    measure = command.measure
 
     def interrupted(case, *how):
         if case.classes == 10:
             raise KeyboardInterrupt
         return measure(case, *how)
 
-    monkeypatch.setattr(bench, "measure", interrupted)
+    monkeypatch.setattr(command, "measure", interrupted)
     assert main([*SMALL, "--batch", "1"]) == 130
     captured = capsys.readouterr()
     assert "interrupted after 1 of 2 cases" in captured.err

@@ -1,13 +1,11 @@
-"""What is measured: the operations with the bytes they must move, cases, and a grid of them.
+"""What is measured: the operations with the bytes they must move, and cases.
 
-An operation added to `OPERATIONS` or `LOSSES` is in every part of the benchmark. Nothing is timed
-here.
+An operation added to `OPERATIONS` or `LOSSES` can be asked for everywhere. Which cases are measured
+stands in `families` and `regimes`. Nothing is timed here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import product
 from math import prod
 from typing import Any, NamedTuple
 
@@ -105,6 +103,8 @@ class Option(NamedTuple):
 
 
 PLAIN = Option("plain")
+ALLOCATED = Option("no out", allocated=True)
+IN_PLACE = Option("in place", in_place=True)
 
 
 class Case(NamedTuple):
@@ -169,6 +169,16 @@ class Case(NamedTuple):
         return read + sum(map(prod, self.result_shapes)) * size
 
     @property
+    def rounds(self) -> bool:
+        """Whether results are numbers that have an error."""
+        return True
+
+    @property
+    def sampled(self) -> None:
+        """Every class takes part."""
+        return None
+
+    @property
     def sizes(self) -> dict[str, Any]:
         """What makes it larger or smaller than another one."""
         return {"shape": list(self.shape), "axis": self.axis}
@@ -189,14 +199,3 @@ class Case(NamedTuple):
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
         option = "" if self.option == PLAIN else f", {self.option.name}"
         return f"{self.operation.name} {self.dtype} {self.layout}, {threads}{option}"
-
-
-def grid(
-    operations: Sequence[str],
-    dtypes: Sequence[str],
-    shapes: Sequence[tuple[int, int]],
-    threads: Sequence[int],
-) -> list[Case]:
-    """Every combination, of fewest rows first within an operation and dtype."""
-    known = [KNOWN[name] for name in operations]
-    return [Case(*found) for found in product(known, dtypes, sorted(shapes), threads)]

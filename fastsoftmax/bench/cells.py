@@ -8,25 +8,29 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 from math import ceil
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+import fastsoftmax as fs
 from fastsoftmax._truth import Deviation
-from fastsoftmax.bench import limits, runner
-from fastsoftmax.bench.cases import Case
-from fastsoftmax.bench.contestants import Contestant
+from fastsoftmax.bench import limits, memory, runner
 from fastsoftmax.bench.inputs import Cold
+from fastsoftmax.bench.kinds import kind
 from fastsoftmax.bench.limits import Limit
-from fastsoftmax.bench.peers import Peer
+from fastsoftmax.bench.peers import PEERS
 from fastsoftmax.bench.runner import Timed, Turn
-from fastsoftmax.bench.workload import Workload
+from fastsoftmax.bench.sampled import AnyCase
 
 CALM = 1.15
 """Third over first quartile above which other work on the machine has disturbed the samples."""
 
 REPEATS = 2
 """How often disturbed samples are taken again."""
+
+LARGE = 8 << 20
+"""Bytes of a case from which on its memory is measured: what a smaller one takes is within a few
+times what the kernel's counters are off by."""
 
 
 class Measurement(NamedTuple):
@@ -36,6 +40,7 @@ class Measurement(NamedTuple):
     samples: list[float]
     calls: int
     worst: Deviation
+    peak: int | None = None  # bytes that a call takes beyond what was there; None: not known
     repeats: int = 0
 
     def quartiles(self) -> tuple[float, float, float]:
@@ -58,15 +63,20 @@ class Measurement(NamedTuple):
 class Cell(NamedTuple):
     """What came of one case: who was measured, who was not and why, what the hardware allows."""
 
-    case: Case
+    case: AnyCase
     measurements: list[Measurement]
     absent: dict[str, str]
     limit: Limit | None
 
 
-def measure(
-    case: Case, contestants: Sequence[Contestant], seconds: float, cold: Cold | None = None
-) -> Cell:
+class _Ready(NamedTuple):
+    """A contestant that may be timed."""
+
+    turn: Turn
+    measurement: Measurement  # without samples yet
+
+
+def measure(case: AnyCase, names: Sequence[str], seconds: float, cold: Cold | None = None) -> Cell:
     """Check, then time all contestants on the same arrays.
 
     Disturbed samples are taken again, at most `REPEATS` times, and the calmest are kept: whether
@@ -77,51 +87,64 @@ def measure(
     WrongResult
         If a result of this package breaks its bound. A peer whose result is wrong is absent.
     """
-    work = Workload(case)
-    ring = [] if cold is None else [work.copy() for _ in range(cold.copies(case))]
-    absent: dict[str, str] = {}
-    turns: list[Turn] = []
-    found: list[Measurement] = []
-    for contestant in contestants:
-        admitted = _admitted(contestant, work)
-        if isinstance(admitted, str):
-            absent[contestant.name] = admitted
-            continue
-        call, worst = admitted
-        if cold is None:
-            count = runner.warm_up(call)[0]
-            turns.append(runner.turn_of(call, count, case.threads))
-        else:
-            calls = [call, *(contestant.bind(other).call for other in ring)]
-            for each in calls:  # what is compiled has been by then
-                each()
-            _, fastest = runner.warm_up(call)
-            laps = max(1, ceil(runner.SAMPLE / (fastest * len(ring))))
-            count = laps * len(ring)
-            turns.append(cold.turn(calls, laps, case.threads))
-        found.append(Measurement(contestant.name, [], count, worst))
-    gc.collect()
-    probes = limits.probes(work, None if cold is None else cold.filler)
-    beside = [
-        runner.turn_of(probe.call, runner.warm_up(probe.call)[0], case.threads) for probe in probes
-    ]
-    samples = runner.in_turns([*turns, *beside], seconds)
-    limit = limits.limit_of(probes, samples[len(turns) :])
-    found = [one._replace(samples=own) for one, own in zip(found, samples, strict=False)]
-    return Cell(case, _calmed(found, turns, seconds), absent, limit)
+    who, workload, probes = kind(case)
+    absent = {name: why for name in names if (why := who(name).against(case)) is not None}
+    if len(absent) == len(set(names)):
+        return Cell(case, [], absent, None)
+    # Called as by a user who has said once how many threads there are.
+    with fs.threads(case.threads):
+        work = workload(case)
+        ring = [] if cold is None else [work.copy() for _ in range(cold.copies(case))]
+        ready: list[_Ready] = []
+        for name in names:
+            if name not in absent:
+                made = _ready(name, work, ring, cold)
+                if isinstance(made, str):
+                    absent[name] = made
+                else:
+                    ready.append(made)
+        gc.collect()
+        beside = probes(work) if cold is None else limits.probes(work, cold.filler)
+        turns = [
+            *(one.turn for one in ready),
+            *(runner.turn_of(p.call, runner.warm_up(p.call)[0], case.threads) for p in beside),
+        ]
+        samples = runner.in_turns(turns, seconds)
+        limit = limits.limit_of(beside, samples[len(ready) :])
+        found = [
+            one.measurement._replace(samples=own) for one, own in zip(ready, samples, strict=False)
+        ]
+        return Cell(case, _calmed(found, turns[: len(ready)], seconds), absent, limit)
 
 
-def _admitted(contestant: Contestant, work: Workload) -> tuple[Timed, Deviation] | str:
-    """What is to be timed and its largest error, or why a peer is absent."""
-    if (why := contestant.against(work.case)) is not None:
-        return why
+def _ready(name: str, work: Any, ring: Sequence[Any], cold: Cold | None) -> _Ready | str:
+    """Check a contestant and make it ready for its turns, or say why a peer is absent."""
+    case = work.case
+    contestant = kind(case).contestant(name)
     try:
         trial, worst = runner.admit(contestant, work)
     except runner.REFUSALS as error:
-        if not isinstance(contestant, Peer):
+        if name not in PEERS:
             raise
         return str(error).partition("\n")[0]
-    return trial.call, worst
+    peak = memory.peak(trial.call) if case.bytes_moved >= LARGE else None
+    if cold is None:
+        count = runner.warm_up(trial.call)[0]
+        turn = runner.turn_of(trial.call, count, case.threads)
+    else:
+        calls = [trial.call, *(contestant.bind(other).call for other in ring)]
+        turn, count = _cold_turn(calls, cold, case.threads)
+    return _Ready(turn, Measurement(name, [], count, worst, peak))
+
+
+def _cold_turn(calls: Sequence[Timed], cold: Cold, threads: int) -> tuple[Turn, int]:
+    """A turn of as many laps as fill a sample, and how many calls that are."""
+    for each in calls:  # what is compiled has been by then
+        each()
+    _, fastest = runner.warm_up(calls[0])
+    ring = len(calls) - 1
+    laps = max(1, ceil(runner.SAMPLE / (fastest * ring)))
+    return cold.turn(calls, laps, threads), laps * ring
 
 
 def _calmed(

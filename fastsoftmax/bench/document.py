@@ -15,24 +15,27 @@ from fastsoftmax import _machine
 from fastsoftmax.bench import blas, limits
 from fastsoftmax.bench.cases import SPREAD
 from fastsoftmax.bench.cells import Cell, Measurement
-from fastsoftmax.bench.contestants import Contestant
-from fastsoftmax.bench.peers import Peer
+from fastsoftmax.bench.peers import PEERS
 from fastsoftmax.bench.rates import Rates
 from fastsoftmax.bench.results import SCHEMA, SCHEMA_VERSION
 from fastsoftmax.bench.runner import ROUNDS, SAMPLE
+from fastsoftmax.bench.startup import Startup
 
-_BINDS = {"copy": "memory", "NT copy": "memory", "read": "memory", "exp": "exp", "call": "call"}
+_BINDS = {"copy": "memory", "NT copy": "memory", "read": "memory"}
+"""The others are called by their own names."""
 
 
 class Run(NamedTuple):
     """Everything that one `fastsoftmax bench` has measured, and how it was asked to."""
 
-    contestants: Sequence[Contestant]
+    contestants: Sequence[str]
     inputs: str
     label: str | None
     found: Mapping[str, Any]  # what `report.setting` has found before the first case
     rates: Rates
     cells: Sequence[Cell]
+    startup: Sequence[Startup]
+    left_out: int  # cases for which there was no time
 
 
 def document(run: Run, complete: bool) -> dict[str, Any]:
@@ -53,32 +56,34 @@ def document(run: Run, complete: bool) -> dict[str, Any]:
             "logits_standard_deviation": SPREAD,
         },
         "limits": _limits(run.rates),
-        "contestants": [contestant(who) for who in run.contestants],
+        "contestants": [contestant(name) for name in run.contestants],
         "results": [
             _result(cell, measurement, run)
             for cell in run.cells
             for measurement in cell.measurements
         ],
+        "startup": [found._asdict() for found in run.startup],
         "notes": notes(run),
     }
 
 
-def contestant(who: Contestant) -> dict[str, Any]:
+def contestant(name: str) -> dict[str, Any]:
     """Who it is, and why a peer takes no part."""
-    if not isinstance(who, Peer):
-        return {"name": who.name, "kind": "own", "version": fs.__version__, "missing": None}
-    why = who.missing()
+    if name not in PEERS:
+        return {"name": name, "kind": "own", "version": fs.__version__, "missing": None}
+    peer = PEERS[name]
+    why = peer.missing()
     return {
-        "name": who.name,
+        "name": name,
         "kind": "peer",
-        "version": None if why else who.version,
+        "version": None if why else peer.version,
         "missing": why,
     }
 
 
 def binds(limit: limits.Limit) -> str:
-    """What decides it: memory, exp or call."""
-    return _BINDS[limit.binds]
+    """What decides it: memory, exp, call or products."""
+    return _BINDS.get(limit.binds, limit.binds)
 
 
 def notes(run: Run) -> list[str]:
@@ -93,6 +98,8 @@ def notes(run: Run) -> list[str]:
     ]
     if (why := limits.missing()) is not None:
         said.append(f"no limits: {why}")
+    if run.left_out:
+        said.append(f"{run.left_out} cases were left out: there was no time for them")
     return said
 
 
@@ -154,7 +161,6 @@ def _limits(rates: Rates) -> dict[str, Any]:
 
 def _result(cell: Cell, measurement: Measurement, run: Run) -> dict[str, Any]:
     case, limit, worst = cell.case, cell.limit, measurement.worst
-    kinds = {who.name: "peer" if isinstance(who, Peer) else "own" for who in run.contestants}
     quartiles = ("first_quartile", "median", "third_quartile")
     return {
         "operation": case.operation.name,
@@ -163,10 +169,12 @@ def _result(cell: Cell, measurement: Measurement, run: Run) -> dict[str, Any]:
         "axis": case.axis,
         "batch": case.batch,
         "classes": case.classes,
+        "sampled": case.sampled,
+        "option": case.option.name,
         "threads": case.threads,
         "inputs": run.inputs,
         "contestant": measurement.contestant,
-        "kind": kinds[measurement.contestant],
+        "kind": "peer" if measurement.contestant in PEERS else "own",
         "seconds": dict(zip(quartiles, measurement.quartiles(), strict=True)),
         "samples": len(measurement.samples),
         "calls_per_sample": measurement.calls,
@@ -174,6 +182,10 @@ def _result(cell: Cell, measurement: Measurement, run: Run) -> dict[str, Any]:
         "repeats": measurement.repeats,
         "elements": case.elements,
         "bytes": case.bytes_moved,
-        "ulp": {"worst": worst.largest, "allowed": worst.allowed_there},
+        "peak_bytes": measurement.peak,
+        "ulp": {
+            "worst": worst.largest if case.rounds else None,
+            "allowed": worst.allowed_there if case.rounds else None,
+        },
         "limit": None if limit is None else {"seconds": limit.seconds, "binds": binds(limit)},
     }

@@ -12,8 +12,8 @@ import numpy as np
 
 from fastsoftmax import _machine
 from fastsoftmax.bench import runner
-from fastsoftmax.bench.cases import Case
 from fastsoftmax.bench.runner import Timed, Turn
+from fastsoftmax.bench.sampled import AnyCase
 from fastsoftmax.bench.workload import aligned
 
 HOT, COLD = "hot", "cold"
@@ -42,7 +42,7 @@ class Cold:
         self.filler = aligned((2 * last_level() // 8,), np.dtype(np.float64))
         self.filler.fill(1.0)
 
-    def copies(self, case: Case) -> int:
+    def copies(self, case: AnyCase) -> int:
         """How many of a case: as many as hold as much as the filler, within 1 and `COPIES`."""
         return min(COPIES, -(-self.filler.nbytes // case.bytes_moved))
 

@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from fastsoftmax.bench.cases import KNOWN, OPERATIONS, PLAIN, Case, Option
+from fastsoftmax.bench.cases import (
+    ALLOCATED,
+    IN_PLACE,
+    KNOWN,
+    OPERATIONS,
+    PLAIN,
+    Case,
+    Option,
+)
 from fastsoftmax.bench.sampled import DRAW, MAPPED, STEP, AnyCase, SampledCase
 
 PUBLIC, CORE = "fastsoftmax", "core"
@@ -96,12 +104,10 @@ SOFTMAX = (*_cases((*CACHED, *BEYOND, *LONG, *FEW)), *AXES)
 SMALL_TEMPERATURE = Option("temperature", temperature=0.5)
 MASK = Option("where", masked=True)
 CONVERTED = Option("from bfloat16", source="bfloat16")
-ALLOCATED = Option("no out", allocated=True)
 WIDE = Option("scale 100", spread=100.0)
 HIDDEN = Option("finfo.min", hidden=True)
 CROWDED = Option("busy neighbour", crowded=True)
 FLAT = Option("flat rows", spread=1e-6)
-IN_PLACE = Option("in place", in_place=True)
 
 
 def _in_l2(case: Case) -> bool:

@@ -44,12 +44,13 @@ class Task(NamedTuple):
     """What is measured, by the name of the public function."""
 
     name: str
+    rounds: bool = True  # else there is no error to be had
 
 
 STEP = Task("sampled_softmax_loss+grad")
 """Draw candidates, give the mean loss over them and its gradient by inputs, rows and biases."""
 
-DRAW = Task("LogUniform.sample")
+DRAW = Task("LogUniform.sample", rounds=False)
 """Draw candidates."""
 
 TASKS = {task.name: task for task in (STEP, DRAW)}
@@ -66,6 +67,26 @@ class SampledCase(NamedTuple):
     option: Option = PLAIN
     threads: int = 1
     dtype: str = "float32"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the inputs, or of the draws."""
+        return (self.batch, self.columns) if self.operation == STEP else (self.sampled,)
+
+    @property
+    def axis(self) -> int:
+        """Columns, or draws, are along the last axis."""
+        return -1
+
+    @property
+    def rounds(self) -> bool:
+        """Whether results are numbers that have an error."""
+        return self.operation.rounds
+
+    @property
+    def elements(self) -> int:
+        """Logits that a step is about, or draws."""
+        return self.batch * (self.sampled + 1) if self.operation == STEP else self.sampled
 
     @property
     def bytes_moved(self) -> int:

@@ -8,22 +8,20 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import fastsoftmax as fs
-from fastsoftmax.bench import blas, limits, runner, sampled_contestants
-from fastsoftmax.bench.cases import Case
-from fastsoftmax.bench.contestants import Backend, Contestant, Core, Public
+from fastsoftmax.bench import blas, limits, runner
+from fastsoftmax.bench.kinds import kind
 from fastsoftmax.bench.limits import Limit, Probe
 from fastsoftmax.bench.peers import PEERS
-from fastsoftmax.bench.regimes import CORE, FASTEST, LIMIT, PUBLIC, Line, Regime
+from fastsoftmax.bench.regimes import FASTEST, LIMIT, Line, Regime
 from fastsoftmax.bench.runner import Timed
-from fastsoftmax.bench.sampled import AnyCase, SampledCase, SampledWorkload
-from fastsoftmax.bench.workload import Workload
+from fastsoftmax.bench.sampled import AnyCase
 
 SECONDS = 1.0
 """For the samples of one group of rivals, by default."""
@@ -71,31 +69,6 @@ class Group(NamedTuple):
             return None
         peers = [e for e in self.times if e.contestant in PEERS and e.case == self.case]
         return min(peers, key=lambda entry: self.times[entry].median, default=None)
-
-
-def contestant(name: str) -> Contestant:
-    """Whoever tables call by this name, for rows of logits."""
-    own: dict[str, Contestant] = {PUBLIC: Public(), CORE: Core()}
-    return PEERS.get(name) or own.get(name) or Backend(name)
-
-
-class Kind(NamedTuple):
-    """What cases of one type are measured with."""
-
-    contestant: Callable[[str], Any]  # by name, a `Contestant` of such cases
-    workload: Callable[[Any], Any]
-    probes: Callable[[Any], list[Probe]]
-
-
-_KINDS: dict[type, Kind] = {
-    Case: Kind(contestant, Workload, limits.probes),
-    SampledCase: Kind(sampled_contestants.contestant, SampledWorkload, sampled_contestants.probes),
-}
-
-
-def kind(case: AnyCase) -> Kind:
-    """What cases of this one's type are measured with."""
-    return _KINDS[type(case)]
 
 
 def plan(regimes: Sequence[Regime]) -> dict[AnyCase, dict[Entry, bool]]:

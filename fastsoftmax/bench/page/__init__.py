@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fastsoftmax.bench.page import html, markdown
 from fastsoftmax.bench.page.section import section
-from fastsoftmax.bench.results import load
+from fastsoftmax.bench.results import Results, load
 
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 """What JSON may hold but XML and UTF-8 may not."""
@@ -57,5 +57,20 @@ def run(
         texts |= {folder / c.file_name(i): c.standalone() for i, c in enumerate(drawn, 1)}
         folder.mkdir(exist_ok=True)
     for path, text in texts.items():
-        path.write_text(_FORBIDDEN.sub("\ufffd", text), encoding="utf-8")
+        _write(path, text)
     return 0
+
+
+def write(path: Path, documents: Sequence[Results]) -> None:
+    """Write the page of these documents.
+
+    Raises
+    ------
+    fastsoftmax.bench.page.html.Unavailable
+        If Jinja is missing.
+    """
+    _write(path, html.text([section(found, i) for i, found in enumerate(documents, 1)]))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(_FORBIDDEN.sub("\ufffd", text), encoding="utf-8")

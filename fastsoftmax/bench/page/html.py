@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from hashlib import sha256
 from importlib.resources import files
+from importlib.util import find_spec
 from itertools import count
 
 from fastsoftmax.bench.page.section import Section
@@ -16,16 +17,21 @@ class Unavailable(RuntimeError):
     """Jinja, which the page is made with, is not installed."""
 
 
+def require() -> None:
+    """Refuse to go on where the page could not be made in the end."""
+    if find_spec("jinja2") is None:
+        raise Unavailable("the page is made with Jinja: pip install 'fastsoftmax[bench]'")
+
+
 def text(sections: Sequence[Section]) -> str:
     """One file that loads nothing: style, script and charts are in it.
 
     Its policy lets the browser run that script alone, by its hash, whatever a label holds.
     """
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-        from markupsafe import Markup
-    except ImportError:
-        raise Unavailable("the page is made with Jinja: pip install 'fastsoftmax[bench]'") from None
+    require()
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
     numbers = count(1)
 
     def drawn(chart: Chart) -> Markup:

@@ -1,0 +1,173 @@
+"""`fastsoftmax bench` and `targets`: run their cases and print what came of it, Ctrl-C or not.
+
+How a case is measured, shown and written is done elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fastsoftmax._terminal import progress
+from fastsoftmax.bench import (
+    blas,
+    document,
+    page,
+    rates,
+    report,
+    results,
+    startup,
+    targets,
+    verdicts,
+)
+from fastsoftmax.bench.cells import Cell, measure
+from fastsoftmax.bench.inputs import COLD, HOT, Cold
+from fastsoftmax.bench.regimes import REGIMES
+from fastsoftmax.bench.runner import WrongResult
+from fastsoftmax.bench.sampled import AnyCase
+
+HEADROOM = 1.5
+"""Times as long as the slowest case so far that the next one may take: they grow along the way."""
+
+J = TypeVar("J")
+
+
+def run(
+    cases: Sequence[AnyCase],
+    contestants: Sequence[str],
+    seconds: float,
+    file: Path | None,
+    html: Path | None = None,
+    inputs: str = HOT,
+    label: str | None = None,
+    started: Sequence[str] = (),
+    within: float | None = None,
+) -> int:
+    """Measure the cases, print the tables, write the files.
+
+    Parameters
+    ----------
+    cases : sequence of Case or SampledCase
+        In the order in which they are measured.
+    contestants : sequence of str
+        Names of backends and peers, in the order in which they are shown. A peer that is not
+        installed is listed as missing.
+    seconds : float
+        Time for the samples of one case, shared by the contestants.
+    file : Path, optional
+        Where the JSON goes.
+    html : Path, optional
+        Where the page goes.
+    inputs : str
+        `HOT` or `COLD`: whether a call's arrays are in the caches when it begins.
+    label : str, optional
+        What the JSON calls this run.
+    started : sequence of str
+        Backends whose start is measured, in processes of their own.
+    within : float, optional
+        Seconds after which no case begins that could take longer than is left, as far as those
+        before tell: it is left out, and said to be.
+
+    Returns
+    -------
+    int
+        The exit code: 0, 1 after a wrong result, 130 after Ctrl-C.
+    """
+    begin = time.monotonic()
+    there = [name for name in contestants if document.contestant(name)["missing"] is None]
+    cold = Cold() if inputs == COLD else None
+    found, known = report.setting(), rates.NONE
+    cells: list[Cell] = []
+    starts: list[startup.Startup] = []
+    left_out = 0
+    slowest = 0.0
+
+    def each(job: AnyCase | str) -> None:
+        nonlocal known, left_out, slowest
+        if isinstance(job, str):
+            starts.extend(startup.measure([job]))
+            return
+        now = time.monotonic()
+        if within is not None and now - begin + HEADROOM * slowest > within:
+            left_out += 1
+            return
+        # With the first case, so that Ctrl-C is heeded and progress is seen from the start.
+        known = known if cells else rates.measure(max(case.threads for case in cases))
+        cells.append(measure(job, there, seconds, cold))
+        slowest = max(slowest, time.monotonic() - now)
+
+    with blas.one_thread():
+        code, trouble = _through([*started, *cases], each, "bench")
+        done = document.Run(contestants, inputs, label, found, known, cells, starts, left_out)
+        if cells or starts:
+            print(report.text(done))
+        written = document.document(done, complete=not code and not left_out)
+        if file is not None:
+            _write(file, written)
+        if html is not None:
+            page.write(html, [results.parse(written)])
+    return _ended("bench", code, trouble)
+
+
+def run_targets(names: Sequence[str], seconds: float, file: Path | None) -> int:
+    """Measure the regimes of these names, print what was reached, write the JSON.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Keys of `REGIMES`.
+    seconds : float
+        Time for the samples of one group of rivals.
+    file : Path, optional
+        Where the JSON goes.
+
+    Returns
+    -------
+    int
+        The exit code: 0 whatever was reached, 1 after a wrong result, 130 after Ctrl-C.
+    """
+    regimes = [REGIMES[name] for name in names]
+    plan = targets.plan(regimes)
+    groups: dict[AnyCase, targets.Group] = {}
+
+    def each(case: AnyCase) -> None:
+        groups[case] = targets.measure(case, plan[case], seconds)
+
+    found = report.setting()
+    code, trouble = _through(list(plan), each, "targets")
+    if groups:
+        print(verdicts.text(regimes, groups, found))
+    if file is not None:
+        _write(file, verdicts.document(regimes, groups, found, complete=not code))
+    return _ended("targets", code, trouble)
+
+
+def _through(jobs: Sequence[J], each: Callable[[J], None], label: str) -> tuple[int, str]:
+    """Do all jobs; the exit code, and what kept it from finishing."""
+    done = 0
+    try:
+        with progress(len(jobs), label) as step:
+            for job in jobs:
+                step(str(job))
+                each(job)
+                done += 1
+    except WrongResult as error:
+        return 1, f"wrong result: {error}"
+    except KeyboardInterrupt:
+        return 130, f"interrupted after {done} of {len(jobs)} cases"
+    return 0, ""
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _ended(command: str, code: int, trouble: str) -> int:
+    if trouble:
+        sys.stdout.flush()
+        print(f"fastsoftmax {command}: {trouble}", file=sys.stderr)
+    return code
