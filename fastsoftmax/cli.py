@@ -213,7 +213,7 @@ def _families(arguments: argparse.Namespace) -> list[str]:
 def _cases(arguments: argparse.Namespace, families: Sequence[str]) -> Sequence[AnyCase]:
     """The cases that are asked for, after a look whether they make sense together."""
     from fastsoftmax.bench.cases import ALLOCATED, PLAIN
-    from fastsoftmax.bench.families import BATCHES, CANDIDATES, CLASSES, COLUMNS, Part, cases
+    from fastsoftmax.bench.families import BATCHES, CLASSES, COLUMNS, Part, cases
     from fastsoftmax.bench.sampled import TASKS
 
     if families:
@@ -231,7 +231,7 @@ def _cases(arguments: argparse.Namespace, families: Sequence[str]) -> Sequence[A
             shapes,
             axis=-1 if arguments.axis is None else arguments.axis,
             options=(ALLOCATED if arguments.no_out else PLAIN,),
-            sampled=arguments.sampled or [CANDIDATES],
+            sampled=arguments.sampled,
             columns=arguments.columns or COLUMNS,
         )
         _check(part, sampled)
@@ -253,7 +253,7 @@ def _check(part: Part, sampled: bool) -> None:
             raise argparse.ArgumentTypeError(
                 f"--shape {text} is not rows x classes, as a sample of the classes needs it"
             )
-        if sampled and max(part.sampled) > shape[1]:
+        if sampled and part.sampled and max(part.sampled) > shape[1]:
             raise argparse.ArgumentTypeError(
                 f"--sampled {max(part.sampled)} is more than the classes of --shape {text}"
             )

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import fastsoftmax as fs
-from fastsoftmax import bench
-from fastsoftmax.bench import blas, regimes, runner, sampled, targets, verdicts
+from fastsoftmax.bench import blas, command, regimes, runner, sampled, targets, verdicts
 from fastsoftmax.bench.contestants import Trial
 from fastsoftmax.bench.limits import Limit
 from fastsoftmax.bench.peers import PEERS, Peer
@@ -137,6 +136,12 @@ def test_expected_counts_of_another_number_of_tries_are_found(work, step):
 
 
 # Arrays -------------------------------------------------------------------------------------------
+
+
+def test_all_classes_may_be_drawn(backend):
+    work = SampledWorkload(SampledCase(STEP, 5, 5, 2, 3))
+    _, worst = runner.admit(contestant(backend), work)
+    assert worst.ok
 
 
 def test_arrays_begin_on_a_cache_line(work):
@@ -302,7 +307,7 @@ def small(monkeypatch):
     )
     found = {"steps": Regime("steps", "steps of training", lines)}
     monkeypatch.setattr(regimes, "REGIMES", found)
-    monkeypatch.setattr(bench, "REGIMES", found)
+    monkeypatch.setattr(command, "REGIMES", found)
 
 
 def test_steps_are_measured_in_turns_and_judged(small, tmp_path, capsys):

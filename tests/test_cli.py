@@ -68,8 +68,7 @@ def test_every_command_has_help(command, capsys):
         (["bench", "--dtype", "float8"], "'float8'"),
         (["bench", "--batch", "8,-1"], "'-1'"),
         (["bench", "--classes", "1e3"], "'1e3'"),
-        (["bench", "--shape", "32x"], "''"),
-        (["bench", "--shape", "32x10,1000"], "'1000' is not rows x classes"),
+        (["bench", "--shape", "32x"], "'32x' is not a shape"),
         (["bench", "--shape", "1x10", "--batch", "1"], "--shape is not allowed with --batch"),
         (["bench", "--isa", "avx9"], "'cpp:avx9'"),
         (["bench", "--peers", "torch,torchvision"], "'torchvision' is not one of "),
@@ -94,7 +93,7 @@ def test_wrong_arguments_get_one_line_that_names_them(arguments, said, capsys):
 
 def test_peers_go_by_small_letters_without_spaces():
     wanted = "scipy,torch,jax,onnxruntime,tensorflow,xnnpack,onednn,plainnumpy,plainnumba"
-    found = [peer.name for peer in _arguments.peers(wanted)]
+    found = _arguments.peers(wanted)
     assert found[:4] == ["SciPy", "torch", "JAX", "ONNX Runtime"]
     assert set(found) == set(PEERS)
 

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 import fastsoftmax as fs
-from fastsoftmax import bench
 from fastsoftmax._registry import reasons
 from fastsoftmax._truth import available
 from fastsoftmax.backends import _cpp
 from fastsoftmax.backends._numpy import NumpyBackend
-from fastsoftmax.bench import limits, regimes, runner, targets, verdicts
+from fastsoftmax.bench import command, limits, regimes, runner, targets, verdicts
 from fastsoftmax.bench.cases import KNOWN, LOSSES, OPERATIONS, Case
 from fastsoftmax.bench.contestants import Backend, Core, Public, Trial
 from fastsoftmax.bench.limits import Limit
@@ -584,7 +583,7 @@ def tiny(fakes, monkeypatch):
         "two": Regime("two", "other rows", (Line(wide, "numpy", (faster(FASTEST, 1e9),)),)),
     }
     monkeypatch.setattr(regimes, "REGIMES", found)
-    monkeypatch.setattr(bench, "REGIMES", found)
+    monkeypatch.setattr(command, "REGIMES", found)
 
 
 def test_the_table_and_the_document(tiny, tmp_path, capsys):

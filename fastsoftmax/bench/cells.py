@@ -28,9 +28,9 @@ CALM = 1.15
 REPEATS = 2
 """How often disturbed samples are taken again."""
 
-LARGE = 8 << 20
-"""Bytes of a case from which on its memory is measured: what a smaller one takes is within a few
-times what the kernel's counters are off by."""
+LARGE = 32 << 20
+"""Bytes of a case from which on its memory is measured: results of a smaller one are no more than a
+few times what the measurement is off by."""
 
 
 class Measurement(NamedTuple):

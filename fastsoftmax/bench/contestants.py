@@ -66,7 +66,9 @@ def _options(work: Workload) -> dict[str, Any]:
     case = work.case
     found: dict[str, Any] = {}
     if case.operation.with_gradient:
-        found |= {"return_grad": True, "grad_out": work.out}
+        found["return_grad"] = True
+        if not case.option.allocated:
+            found["grad_out"] = work.out
     elif case.operation.results[-1].per != CALL and not case.option.allocated:
         found["out"] = work.out
     if case.option.source is not None:

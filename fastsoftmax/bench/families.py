@@ -1,6 +1,7 @@
 """What `fastsoftmax bench` and `pytest benchmarks` measure: families of cases, as data.
 
-Nothing is measured here. An operation is in all of that by its row in `cases` or `sampled`, and by its name in a family here.
+Nothing is measured here. An operation is in all of that by its row in `cases` or `sampled`, and by
+its name in a family here.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Part(NamedTuple):
     shapes: Sequence[Shape]
     axis: int = -1
     options: Sequence[Option] = (PLAIN,)
-    sampled: Sequence[int] = (CANDIDATES,)
+    sampled: Sequence[int] | None = None  # `CANDIDATES`, or all classes where there are fewer
     columns: int = COLUMNS
     several_threads: bool = True
 
@@ -59,8 +60,11 @@ class Part(NamedTuple):
                 each = product((KNOWN[name],), dtypes, shapes, counts, (self.axis,), self.options)
                 found += [Case(*one) for one in each]
             else:
-                sizes = product(shapes, self.sampled)
-                found += [self._sampled(name, *one) for one in sizes]
+                found += [
+                    self._sampled(name, shape, count)
+                    for shape in shapes
+                    for count in self.sampled or (min(CANDIDATES, shape[1]),)
+                ]
         return list(dict.fromkeys(found))
 
     def _sampled(self, name: str, shape: Shape, sampled: int) -> SampledCase:

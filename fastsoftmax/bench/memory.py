@@ -13,13 +13,15 @@ from typing import NamedTuple
 
 import fastsoftmax as fs
 
-RESOLUTION = 1 << 20
+RESOLUTION = 5 << 20
 """Bytes that a peak may be wrong by; less is returned as 0.
 
-The kernel counts pages for each processor and adds them up in batches, of 32 pages (128 KiB) on up
-to 16 processors. Seen on two, in 100 calls each of 0 to 32 MiB on 1 to 4 threads: at most 12 KiB
-too much, and 292 KiB too little where the memory was unmapped before the peak was read. Threads on
-more processors may leave out more.
+Of an array of 4 MiB or more, for which NumPy asks for huge pages, either end may lie in one of
+2 MiB, the whole of which is resident: 32 MiB that nobody wrote to counted as 2 MiB. Besides, the
+kernel counts pages for each processor and adds them up in batches, of 32 pages (128 KiB) on up to
+16 processors. Seen on two, in 100 calls each of 0 to 32 MiB on 1 to 4 threads: at most 12 KiB too
+much, and 292 KiB too little where the memory was unmapped before the peak was read. Threads on more
+processors may leave out more.
 """
 
 _CLEAR, _STATUS = "/proc/self/clear_refs", "/proc/self/status"

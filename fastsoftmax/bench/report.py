@@ -48,7 +48,7 @@ of limit: the least time that the hardware allows, over the median; what binds: 
 written once, at the rate of a copy (memory), all exponentials at their rate in registers (exp), or
 an empty call; with a sample of the classes the three matrix products of a step. ULP: the largest
 error of any result; each was checked before it was timed. peak: memory that a call takes beyond
-what was there, measured where a case has 8 MiB."""
+what was there, measured where a case has 32 MiB."""
 
 _DISTURBED = f"""\
 {_MARK} disturbed: the third quartile is above {CALM} of the first, after {REPEATS} repetitions, the

@@ -218,7 +218,8 @@ class SampledWorkload:
         counts = np.concatenate([step.of_true.ravel(), step.of_candidates]).astype(np.float64)
         with np.errstate(all="ignore"):
             tries = np.log1p(-counts) / self._log_others[ids]
-        by_tries = self._expected(float(np.median(tries[counts < 0.9])))
+        unsure = counts <= max(0.9, counts.min())  # near 1 the number of tries is lost
+        by_tries = self._expected(float(np.median(tries[unsure])))
         if np.allclose(counts, by_tries[ids], rtol=1e-4):
             off = abs(by_tries.sum() - n)
         else:  # the rule where no try was in vain

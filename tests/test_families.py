@@ -1,0 +1,269 @@
+"""The families of cases: what is in them, that every backend is right in it, what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+import fastsoftmax as fs
+from fastsoftmax.bench import (
+    cells,
+    command,
+    families,
+    limits,
+    memory,
+    rates,
+    results,
+    runner,
+    startup,
+)
+from fastsoftmax.bench.cases import ALLOCATED, KNOWN, PLAIN
+from fastsoftmax.bench.families import FAMILIES, MEASURABLE, Part
+from fastsoftmax.bench.kinds import kind
+from fastsoftmax.bench.sampled import DRAW, STEP, TASKS
+from fastsoftmax.bench.startup import Startup
+from fastsoftmax.cli import main
+
+LEAST = ("bench", "--seconds", "0", "--backend", "numpy", "--threads", "1")
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Nobody takes longer than necessary."""
+    monkeypatch.setattr(runner, "WARM_UP", 0.0)
+    monkeypatch.setattr(rates, "measure", lambda threads: rates.NONE)
+
+
+def measured(file):
+    found = json.loads(file.read_text())
+    results.check(found)
+    return found
+
+
+def refused(capsys, *arguments):
+    with pytest.raises(SystemExit) as stop:
+        main(["bench", *arguments])
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+# The list -----------------------------------------------------------------------------------------
+
+
+def test_a_part_is_every_combination_smallest_first():
+    part = Part(["softmax", "logsumexp"], [(32, 10), (1, 10)])
+    found = part.cases(["float32"], [1, 2])
+    assert [str(case) for case in found[:3]] == [
+        "softmax float32 1 x 10, 1 thread",
+        "softmax float32 1 x 10, 2 threads",
+        "softmax float32 32 x 10, 1 thread",
+    ]
+    assert len(found) == 8
+
+
+def test_a_sample_of_the_classes_is_taken_of_each_shape():
+    part = Part([STEP.name, DRAW.name], [(8, 50), (2, 70), (4, 70)], sampled=(3, 5), columns=6)
+    found = part.cases(["float64"], [1, 2])
+    steps = [case for case in found if case.operation == STEP]
+    assert {(case.batch, case.classes, case.sampled, case.columns) for case in steps} == {
+        (batch, classes, sampled, 6)
+        for batch, classes in ((8, 50), (2, 70), (4, 70))
+        for sampled in (3, 5)
+    }
+    assert {(case.threads, case.dtype) for case in found} == {(1, "float32")}
+    # Rows play no part in a draw: those of 2 and of 4 are the same.
+    draws = [(case.classes, case.sampled) for case in found if case.operation == DRAW]
+    assert sorted(draws) == [(50, 3), (50, 5), (70, 3), (70, 5)]
+
+
+def test_every_operation_that_can_be_measured_is_in_a_family():
+    found = families.cases(list(FAMILIES), ["float32"], [1, 2], 2)
+    assert {case.operation.name for case in found} == set(MEASURABLE)
+    assert len(set(found)) == len(found)
+    for case in found:
+        assert -len(case.shape) <= case.axis < len(case.shape)
+        assert case.sampled is None or case.sampled <= case.classes
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8])]
+)
+def test_threads_go_up_by_powers_of_two_to_the_most(most, expected):
+    assert families.scale(most) == expected
+    found = families.cases(["threads"], ["float32"], [1], most)
+    assert sorted({case.threads for case in found}) == expected
+
+
+SMALL = [
+    case._replace(threads=1)
+    for case in families.cases(list(FAMILIES), ["float32"], [1], 1)
+    if case.bytes_moved < 1 << 20 and case.classes <= 100_000
+]
+
+
+@pytest.mark.parametrize("case", SMALL, ids=str)
+def test_every_backend_is_right_in_every_small_case(backend, case):
+    own = kind(case).contestant(backend)
+    assert own.against(case) is None
+    with fs.threads(1):
+        _, worst = runner.admit(own, kind(case).workload(case))
+    assert worst.ok
+
+
+# Measured -----------------------------------------------------------------------------------------
+
+
+def test_steps_and_draws_are_measured_like_rows(hasty, tmp_path, capsys):
+    file = tmp_path / "result.json"
+    sizes = ("--op", ",".join(TASKS), "--shape", "4x300", "--sampled", "10", "--columns", "8")
+    assert main([*LEAST, *sizes, "--json", str(file)]) == 0
+    step, draw = measured(file)["results"]
+    assert (step["operation"], draw["operation"]) == tuple(TASKS)
+    for one, shape, batch, elements in ((step, [4, 8], 4, 4 * 11), (draw, [10], 1, 10)):
+        assert one["shape"] == shape
+        assert (one["batch"], one["classes"], one["sampled"]) == (batch, 300, 10)
+        assert one["elements"] == elements
+    assert step["ulp"]["worst"] <= step["ulp"]["allowed"]
+    assert step["limit"]["binds"] == "products"
+    assert draw["ulp"] == {"worst": None, "allowed": None}
+    assert draw["limit"] is None
+    shown = capsys.readouterr().out
+    assert "4 x 8, 10 of 300" in shown
+    assert "products" in shown
+
+
+def test_another_axis_and_results_that_calls_allocate(hasty, tmp_path, capsys):
+    file = tmp_path / "result.json"
+    how = ("--shape", "2x3x5", "--axis", "1", "--no-out")
+    assert main([*LEAST, *how, "--json", str(file)]) == 0
+    (one,) = measured(file)["results"]
+    assert (one["shape"], one["axis"], one["batch"], one["classes"]) == ([2, 3, 5], 1, 10, 3)
+    assert one["option"] == ALLOCATED.name
+    assert "2 x 3 x 5 over axis 1, no out" in capsys.readouterr().out
+
+
+def test_a_call_that_allocates_gets_no_array():
+    own = kind(SMALL[0]).contestant("numpy")
+    for name in ("softmax", "cross_entropy+grad"):
+        (case,) = Part([name], [(6, 10)], options=[ALLOCATED]).cases(["float32"], [1])
+        work = kind(case).workload(case)
+        work.out.fill(7)
+        result = own.bind(work).call()
+        array = result[1] if isinstance(result, tuple) else result
+        assert not np.shares_memory(array, work.out)
+        assert (work.out == 7).all()
+
+
+@pytest.mark.parametrize("option", [PLAIN, ALLOCATED])
+def test_memory_is_that_of_the_result_unless_it_is_given(option, hasty, monkeypatch):
+    if not any(name.startswith("cpp") for name in fs.backends()):
+        pytest.skip("NumPy's own formula takes more")
+    monkeypatch.setattr(limits, "missing", lambda: "not asked")
+    (case,) = Part(["softmax"], [(64, 128256)], options=[option]).cases(["float32"], [1])
+    (found,) = cells.measure(case, [fs.backends()[0]], 0.0).measurements
+    if found.peak is None:
+        pytest.skip("this kernel does not count")
+    result = 0 if option == PLAIN else 4 * case.elements
+    assert abs(found.peak - result) <= memory.RESOLUTION
+
+
+def test_small_cases_have_no_memory(hasty):
+    (case,) = Part(["softmax"], [(6, 10)]).cases(["float32"], [1])
+    (found,) = cells.measure(case, ["numpy"], 0.0).measurements
+    assert found.peak is None
+
+
+def test_what_comes_before_the_first_result_is_told(hasty, monkeypatch, tmp_path, capsys):
+    asked = []
+
+    def measure(names):
+        asked.extend(names)
+        return [Startup(name, False, 0.125, 0.25) for name in names]
+
+    monkeypatch.setattr(startup, "measure", measure)
+    file = tmp_path / "result.json"
+    assert main([*LEAST, "--family", "startup", "--json", str(file)]) == 0
+    found = measured(file)
+    assert asked == ["numpy"]
+    assert found["results"] == []
+    assert found["startup"] == [
+        {
+            "contestant": "numpy",
+            "cached": False,
+            "import_seconds": 0.125,
+            "first_call_seconds": 0.25,
+        }
+    ]
+    assert "125 ms" in capsys.readouterr().out
+
+
+def test_a_table_that_does_not_fit_is_no_case(hasty, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("fastsoftmax.bench.sampled.SHARE", 0.0)
+    sizes = ("--op", STEP.name, "--shape", "4x300", "--sampled", "10")
+    file = tmp_path / "result.json"
+    assert main([*LEAST, *sizes, "--json", str(file)]) == 0
+    found = measured(file)
+    assert found["results"] == []
+    assert "too many for" in found["notes"][0]
+
+
+def test_quick_ends_in_time_and_says_what_it_left_out(hasty, monkeypatch, tmp_path, capsys):
+    clock = iter(range(0, 10_000, 20))  # each look at it is 20 seconds after the one before
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    file = tmp_path / "result.json"
+    sizes = ("--quick", "--backend", "numpy", "--threads", "1", "--batch", "1,2,3,4")
+    assert main(["bench", *sizes, "--classes", "10", "--json", str(file)]) == 0
+    found = measured(file)
+    # Begun at 20 of 52 seconds and done at 40; at 60 it is too late.
+    assert [one["batch"] for one in found["results"]] == [1]
+    assert found["complete"] is False
+    said = "3 cases were left out: there was no time for them"
+    assert said in found["notes"]
+    assert said in capsys.readouterr().out
+
+
+def test_a_page_comes_with_it(hasty, tmp_path, capsys):
+    pytest.importorskip("jinja2")
+    file = tmp_path / "page.html"
+    assert main([*LEAST, "--shape", "2x10", "--html", str(file), "--label", "a try"]) == 0
+    assert "a try" in file.read_text()
+
+
+# Refused ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--family", "axis"), "'axis' is not one of softmax, log_softmax, "),
+        (("--family", "axes", "--op", "softmax"), "--op is not allowed with --family"),
+        (("--family", "axes", "--no-out"), "--no-out is not allowed with --family"),
+        (("--shape", "2x10", "--classes", "10"), "--shape is not allowed with --batch or"),
+        (("--shape", "2xx10"), "'2xx10' is not a shape such as 32x1000"),
+        (("--shape", "2x0"), "'2x0' is not a shape"),
+        (("--shape", "2x10", "--axis", "2"), "--axis 2 is outside of --shape 2x10"),
+        (("--shape", "2x10", "--axis", "-3"), "--axis -3 is outside of --shape 2x10"),
+        (("--axis", "last"), "'last' is not the number of an axis"),
+        (("--op", DRAW.name, "--shape", "1x50", "--sampled", "51"), "--sampled 51 is more than"),
+        (("--op", STEP.name, "--shape", "50"), "--shape 50 is not rows x classes"),
+        (("--op", STEP.name, "--shape", "4x3000", "--inputs", "cold"), "--inputs cold is not for"),
+        (("--family", "all", "--inputs", "cold"), "--inputs cold is not for"),
+    ],
+)
+def test_what_makes_no_sense_together_is_refused(arguments, said, capsys):
+    assert said in refused(capsys, *arguments)
+
+
+def test_without_jinja_it_is_said_before_anything_is_measured(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("fastsoftmax.bench.page.html.find_spec", lambda name: None)
+    monkeypatch.setattr(command, "measure", None)
+    said = refused(capsys, "--html", str(tmp_path / "page.html"))
+    assert "pip install 'fastsoftmax[bench]'" in said
+
+
+def test_every_name_of_a_family_is_in_the_help(capsys):
+    with pytest.raises(SystemExit):
+        main(["bench", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert ", ".join(FAMILIES) in shown
+    assert set(KNOWN) | set(TASKS) == set(MEASURABLE)
