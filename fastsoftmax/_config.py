@@ -6,7 +6,8 @@ Reports only; the decisions are made in `_registry` and `_threads`.
 from __future__ import annotations
 
 import platform
-from typing import Any
+from importlib import import_module
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -14,6 +15,11 @@ from fastsoftmax import _registry, _threads
 
 # Not importlib.metadata.version: importing that takes longer than everything else here together.
 __version__ = "0.1.0"
+
+
+class _Core(Protocol):
+    def reason(self) -> str | None: ...
+    def build(self) -> dict[str, str]: ...
 
 
 def _attempt(question: Any) -> Any:
@@ -35,6 +41,14 @@ def _cpu() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def _build() -> dict[str, str | None]:
+    """How the core was compiled, as it tells itself; nothing is known without it."""
+    core = cast(_Core, import_module("fastsoftmax.backends._cpp"))
+    if core.reason() is not None:
+        return {"compiler": None, "flags": None}
+    return {**core.build()}
+
+
 def info() -> dict[str, Any]:
     """What was found on this machine and what a call without arguments would use.
 
@@ -43,8 +57,9 @@ def info() -> dict[str, Any]:
     dict
         Plain strings, numbers, lists and dicts, fit for JSON: version, python, numpy, platform,
         cpu, isa (the C++ core's instruction sets that can run here, best first, and the one that
-        is chosen, if any), backends (each with the reason against it, or None), the chosen one and
-        why, threads and why. What the environment makes impossible is reported as "error: ...".
+        is chosen, if any), build (the core's compiler and the flags that change its code, None
+        where there is no core), backends (each with the reason against it, or None), the chosen one
+        and why, threads and why. What the environment makes impossible is reported as "error: ...".
 
     Examples
     --------
@@ -70,6 +85,7 @@ def info() -> dict[str, Any]:
             ],
             "chosen": chosen.removeprefix("cpp:") if chosen.startswith("cpp:") else None,
         },
+        "build": _build(),
         "backend": {"wanted": wanted, "origin": origin, "chosen": chosen},
         "backends": dict(reasons),  # a copy: the registry keeps its own for all calls
         "threads": {"count": threads[0], "origin": threads[1]}
@@ -89,6 +105,7 @@ def show_config() -> None:
     """
     found = info()
     isa, backend, threads = found["isa"], found["backend"], found["threads"]
+    build = found["build"]
     lines = [
         f"fastsoftmax {found['version']}, Python {found['python']}, NumPy {found['numpy']}, "
         f"{found['platform']}, {found['cpu']}",
@@ -96,6 +113,7 @@ def show_config() -> None:
         f"backend   {backend['chosen'].partition(chr(10))[0]} "
         f"({backend['wanted']} from {backend['origin']})",
         f"isa       {isa['chosen'] or 'none'} (found: {', '.join(isa['found']) or 'none'})",
+        f"build     {build['compiler'] or 'none'} ({build['flags'] or 'there is no core'})",
         f"threads   {threads['count'] or 'none'} ({threads['origin']})",
         "backends",
         *(f"  {name:14}{why or 'usable'}" for name, why in found["backends"].items()),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -168,6 +169,32 @@ def test_info_is_the_same_for_people_and_programs(capsys):
     shown = capsys.readouterr().out
     for word in (found["version"], found["cpu"], found["backend"]["chosen"], *found["backends"]):
         assert word in shown
+    for word in found["build"].values():
+        assert (word or "there is no core") in shown
+
+
+@pytest.mark.skipif(not fs.info()["isa"]["found"], reason="there is no core")
+def test_info_knows_how_the_core_was_built():
+    build = fs.info()["build"]
+    assert re.fullmatch(r"\w+ \d+(\.\d+)*", build["compiler"])
+    common, *of_isas = build["flags"].split(", ")
+    assert {"-O3", "-fno-math-errno", "-ffp-contract=off"} <= set(common.split())
+    told = dict(line.split(": ") for line in of_isas)
+    built = [name.partition(":")[2] for name in fs.info()["backends"] if name.startswith("cpp:")]
+    assert list(told) == [isa for isa in reversed(built) if isa != "portable"]
+    assert all(re.fullmatch(r"-march=\S+", flags) for flags in told.values())
+    assert len(set(told.values())) == len(told)
+
+
+def test_info_knows_nothing_of_a_build_without_the_core(run_python):
+    code = """
+        import sys
+        sys.modules["fastsoftmax._core"] = None
+        import fastsoftmax as fs
+        assert fs.info()["build"] == {"compiler": None, "flags": None}
+        fs.show_config()
+        """
+    assert "there is no core" in run_python(code)
 
 
 def test_info_knows_the_instruction_sets(capsys):

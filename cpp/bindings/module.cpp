@@ -1,5 +1,6 @@
-// The extension module: what it holds, and the instruction sets that can run here. The bindings are
-// the only code that knows Python, by pybind11 and, where calls must be quick, by its C API.
+// The extension module: what it holds, how it was built, and the instruction sets that can run
+// here. The bindings are the only code that knows Python, by pybind11 and, where calls must be
+// quick, by its C API.
 
 #include <string>
 
@@ -32,6 +33,14 @@ py::dict reasons() {
     return found;
 }
 
+// As CMakeLists.txt says; its macros are this file's alone.
+py::dict build() {
+    py::dict found;
+    found["compiler"] = FASTSOFTMAX_COMPILER;
+    found["flags"] = FASTSOFTMAX_FLAGS;
+    return found;
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
@@ -41,6 +50,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     add_function(m);
     add_results(m);
     add_probes(m);
+    m.def("build", &build, "The compiler with its version, and the flags that change code.");
     m.def("targets", &reasons, "Instruction sets, best first, each with the reason against it.");
     m.def("target", &target, "The target of that name.", py::arg("name"));
 }

@@ -58,6 +58,11 @@ def variants() -> dict[str, str | None]:
     return _core.targets() if _missing is None else {}
 
 
+def build() -> dict[str, str]:
+    """The compiler and the flags that change code; a core that loads has both."""
+    return _core.build()
+
+
 def load(variant: str | None) -> CppBackend:
     """The core on one instruction set: `variant`, else `FASTSOFTMAX_ISA`, else the best."""
     if variant is not None:

@@ -108,7 +108,6 @@ def _machine_further() -> dict[str, Any]:
         "caches": _machine.caches(),
         "cpus": _machine.affinity(),
         "quota": _machine.cpu_quota(),
-        "build": {"compiler": None, "flags": None},  # the core does not tell
         "commit": _commit(),
     }
 
