@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import fastsoftmax as fs
 from fastsoftmax import _registry
+from fastsoftmax._truth import available
 
 _T = TypeVar("_T")
 
@@ -157,6 +158,16 @@ def regimes(text: str) -> list[str]:
     from fastsoftmax.bench.regimes import REGIMES
 
     return names(list(REGIMES))(text)
+
+
+def dtypes(text: str) -> list[str]:
+    """Names of dtypes that can be measured here, or "all"."""
+    return names(available())(text)
+
+
+def thread_counts(text: str) -> list[int]:
+    """Numbers of threads, each kept once."""
+    return list_of(thread_count)(text)
 
 
 def thread_count(text: str) -> int:

@@ -332,7 +332,7 @@ def _parser() -> argparse.ArgumentParser:
     def threads(to: argparse.ArgumentParser) -> None:
         to.add_argument(
             "--threads",
-            type=_arguments.list_of(_arguments.thread_count),
+            type=_arguments.thread_counts,
             default="1,max",
             metavar="COUNTS",
             help="numbers of threads; max is what a call would use (default: 1,max)",
@@ -481,7 +481,7 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
     )
     bench.add_argument(
         "--dtype",
-        type=_arguments.names(available()),
+        type=_arguments.dtypes,
         default="float32",
         metavar="NAMES",
         help=f"{', '.join(available())} or all (default: float32)",

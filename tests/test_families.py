@@ -1,6 +1,7 @@
 """The families of cases: what is in them, that every backend is right in it, what is refused."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from fastsoftmax.bench import (
 from fastsoftmax.bench.cases import ALLOCATED, KNOWN, PLAIN
 from fastsoftmax.bench.families import FAMILIES, MEASURABLE, Part
 from fastsoftmax.bench.kinds import kind
+from fastsoftmax.bench.peers import PEERS
 from fastsoftmax.bench.sampled import DRAW, STEP, TASKS
 from fastsoftmax.bench.startup import Startup
 from fastsoftmax.cli import main
@@ -267,3 +269,45 @@ def test_every_name_of_a_family_is_in_the_help(capsys):
     shown = " ".join(capsys.readouterr().out.split())
     assert ", ".join(FAMILIES) in shown
     assert set(KNOWN) | set(TASKS) == set(MEASURABLE)
+
+
+# benchmarks/ --------------------------------------------------------------------------------------
+
+PYTEST = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
+FOLDER = str(Path(__file__).parents[1] / "benchmarks")
+QUIETLY = ("-q", "-p", "no:cacheprovider")
+
+
+def test_the_folder_of_benchmarks_collects_every_case(run_python):
+    shown = run_python(PYTEST, FOLDER, *QUIETLY, "--benchmark-disable", "--collect-only")
+    cases = families.cases(list(FAMILIES), ["float32"], [1], 1)
+    assert shown.count("test_families.py::") == len(cases) * (len(fs.backends()) + len(PEERS))
+    assert "test_train.py::" in shown
+
+
+def test_a_benchmark_leaves_bytes_rate_and_error(run_python, tmp_path):
+    file = tmp_path / "saved.json"
+    wanted = ("--family", "overhead", "-k", "softmax and numpy and not (out or log or Plain)")
+    hurry = ("--benchmark-max-time=0.01", f"--benchmark-json={file}")
+    assert "1 passed" in run_python(PYTEST, FOLDER, *QUIETLY, *wanted, *hurry)
+    (one,) = json.loads(file.read_text())["benchmarks"]
+    assert one["name"] == "numpy"
+    assert one["group"] == "softmax float32 10, 1 thread"
+    found = one["extra_info"]
+    assert found["bytes_moved"] == 80
+    assert 0 <= found["worst_ulp"] < 10
+    assert found["gigabytes_per_second"] == pytest.approx(80e-9 / one["stats"]["median"])
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--family", "none", "'none' is not one of softmax, log_softmax, "),
+        ("--dtype", "float8", "'float8' is not one of float32, "),
+        ("--threads", "0", "'0' is not a whole number above 0"),
+    ],
+)
+def test_benchmarks_of_what_is_unknown_are_refused(option, value, said, run_python):
+    child = run_python(PYTEST, FOLDER, *QUIETLY, option, value, check=False)
+    assert child.returncode != 0
+    assert f"{option}: {said}" in child.stdout + child.stderr

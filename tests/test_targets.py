@@ -629,29 +629,3 @@ def test_ctrl_c_prints_the_lines_that_are_done(tiny, monkeypatch, tmp_path, caps
     assert "one: some rows" in captured.out
     assert "two: other rows" not in captured.out
     assert json.loads(file.read_text())["complete"] is False
-
-
-# benchmarks/ --------------------------------------------------------------------------------------
-
-PYTEST = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
-FOLDER = str(ROOT / "benchmarks")
-QUIETLY = ("-q", "-p", "no:cacheprovider", "--benchmark-disable")
-
-
-def test_the_folder_of_benchmarks_collects(run_python):
-    shown = run_python(PYTEST, FOLDER, *QUIETLY, "--collect-only")
-    count = sum(len(entries) for entries in targets.plan(list(REGIMES.values())).values())
-    crowded = sum(line.case.option.crowded for line in LINES)
-    assert shown.count("test_regimes.py::") == count - crowded
-    assert "test_train.py::" in shown
-
-
-def test_a_benchmark_runs(run_python):
-    wanted = ("--regime", "numpy", "-k", "1_x_1000 and numpy")
-    assert "1 passed" in run_python(PYTEST, FOLDER, *QUIETLY, *wanted)
-
-
-def test_benchmarks_of_an_unknown_regime_are_refused(run_python):
-    child = run_python(PYTEST, FOLDER, *QUIETLY, "--regime", "none", check=False)
-    assert child.returncode != 0
-    assert "none not in row-in-cache" in child.stdout + child.stderr

@@ -127,14 +127,19 @@ def _ready(name: str, work: Any, ring: Sequence[Any], cold: Cold | None) -> _Rea
         if name not in PEERS:
             raise
         return str(error).partition("\n")[0]
-    peak = memory.peak(trial.call) if case.bytes_moved >= LARGE else None
+    beyond = peak(trial.call, case)
     if cold is None:
         count = runner.warm_up(trial.call)[0]
         turn = runner.turn_of(trial.call, count, case.threads)
     else:
         calls = [trial.call, *(contestant.bind(other).call for other in ring)]
         turn, count = _cold_turn(calls, cold, case.threads)
-    return _Ready(turn, Measurement(name, [], count, worst, peak))
+    return _Ready(turn, Measurement(name, [], count, worst, beyond))
+
+
+def peak(call: Timed, case: AnyCase) -> int | None:
+    """Bytes that a call of this case takes beyond what was there; None where it is too small."""
+    return memory.peak(call) if case.bytes_moved >= LARGE else None
 
 
 def _cold_turn(calls: Sequence[Timed], cold: Cold, threads: int) -> tuple[Turn, int]:
