@@ -412,7 +412,7 @@ def test_peers_take_turns_with_us_and_what_keeps_them_away_is_said(fakes, tmp_pa
     who = {one["name"]: one["missing"] for one in found["contestants"]}
     assert who == {"numpy": None, "Good one": None, "wrong": None, "absent": "not installed"}
     said = "\n".join(found["notes"])
-    assert "Good one has no logsumexp (absent from 1 of 2 cases)" in said
+    assert "Good one is absent from 1 of 2 cases: has no logsumexp (1)" in said
     assert "ULP where" in said
     shown = capsys.readouterr().out
     assert "missing: absent (not installed)" in shown

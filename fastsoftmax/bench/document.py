@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, distribution
@@ -88,16 +89,17 @@ def binds(limit: limits.Limit) -> str:
 
 def notes(run: Run) -> list[str]:
     """What the results do not say by themselves: who was absent from which cases, and why."""
-    why_not: dict[tuple[str, str], int] = {}
+    why_not: dict[str, Counter[str]] = {}
     for cell in run.cells:
-        for absence in cell.absent.items():
-            why_not[absence] = why_not.get(absence, 0) + 1
+        for name, why in cell.absent.items():
+            why_not.setdefault(name, Counter())[why] += 1
     said = [
-        f"{name} {why} (absent from {count} of {len(run.cells)} cases)"
-        for (name, why), count in why_not.items()
+        f"{name} is absent from {reasons.total()} of {len(run.cells)} cases: "
+        + "; ".join(f"{why} ({count})" for why, count in reasons.items())
+        for name, reasons in why_not.items()
     ]
-    if (why := limits.missing()) is not None:
-        said.append(f"no limits: {why}")
+    if (no_core := limits.missing()) is not None:
+        said.append(f"no limits: {no_core}")
     if run.left_out:
         said.append(f"{run.left_out} cases were left out: there was no time for them")
     return said

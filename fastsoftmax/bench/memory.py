@@ -32,20 +32,24 @@ def peak(call: Callable[[], object]) -> int | None:
     """Bytes of resident memory that a call needs beyond what was resident when it began.
 
     What is kept for results to come is given back to the system first, so a result counts unless
-    the caller hands it in. So do threads and code that a library brings with its first call: call
-    once before. The peak of the process is reset, so other threads had better be idle.
+    the caller hands it in. A library may keep it all the same: the result of a call before is alive
+    meanwhile, so that its memory cannot be had again; without that TensorFlow and JAX seem to need
+    none. What such a library keeps for use within a call does not count. The peak of the process is
+    reset, so other threads had better be idle.
 
     Parameters
     ----------
     call : callable
-        Called once. Its result is alive when the peak is read: the kernel's count is exact for
-        memory that is still there, which a peak at the end of the call then is.
+        Called twice, for its code and threads come with the first call. The result is alive when
+        the peak is read: the kernel's count is exact for memory that is still there, which a peak
+        at the end of the call then is.
 
     Returns
     -------
     int or None
         0 for less than `RESOLUTION`; None where the kernel does not tell (it does on Linux).
     """
+    before_it = call()
     _give_back()
     try:
         with open(_CLEAR, "w", encoding="ascii") as opened:
@@ -56,7 +60,7 @@ def peak(call: Callable[[], object]) -> int | None:
         return None
     result = call()
     after = _resident()
-    del result
+    del result, before_it
     if after is None:
         return None
     needed = after.peak - before.now
