@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterable, Sequence
 
 from fastsoftmax._terminal import duration, significant
-from fastsoftmax.bench.page import tables, units
+from fastsoftmax.bench.page import tables
 from fastsoftmax.bench.page.section import Section
 from fastsoftmax.bench.page.standing import Standing
 from fastsoftmax.bench.page.tables import Table
 from fastsoftmax.bench.page.units import ratio
 
-_COLUMNS = ("case", "shape", "median", "GB/s", "ULP", "of the limit", "best peer", "ratio")
+_COLUMNS = ("case", "sizes", "median", "GB/s", "ULP", "of the limit", "best peer", "ratio")
 
 
 def text(sections: Sequence[Section]) -> str:
@@ -54,7 +54,7 @@ def _row(standing: Standing) -> list[str] | None:
     seconds = own.seconds.median
     return [
         str(standing.group),
-        units.shape(standing.shape),
+        str(standing.sizes),
         duration(seconds) + " *" * own.disturbed,
         significant(own.bytes / seconds / 1e9),
         "-" if own.worst_ulp is None else significant(own.worst_ulp),

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fastsoftmax._terminal import duration, significant
-from fastsoftmax.bench.page import units
-from fastsoftmax.bench.page.standing import Standing, Summary
+from fastsoftmax.bench.page.standing import Sizes, Standing, Summary, sizes_of
 from fastsoftmax.bench.page.units import ratio
 from fastsoftmax.bench.results import Result
 
@@ -32,9 +31,9 @@ _NONE = Cell("-", -1.0)
 
 def everything(found: Sequence[Standing]) -> Table:
     """Every result, nothing left out."""
-    columns = ["operation", "dtype", "shape", "axis", "threads", "inputs", "contestant", "median"]
-    columns += ["Q1", "Q3", "Gelem/s", "GB/s", "of the fastest", "ULP", "allowed", "limit", "binds"]
-    columns += ["samples", "repeats", "disturbed"]
+    columns = ["operation", "dtype", "sizes", "axis", "option", "threads", "inputs", "contestant"]
+    columns += ["median", "Q1", "Q3", "Gelem/s", "GB/s", "of the fastest", "ULP", "allowed"]
+    columns += ["limit", "binds", "samples", "repeats", "disturbed"]
     rows = [
         _result(result, min(r.seconds.median for r in standing.results))
         for standing in found
@@ -48,8 +47,9 @@ def _result(result: Result, fastest: float) -> tuple[Cell, ...]:
     return (
         Cell(key.operation),
         Cell(key.dtype),
-        Cell(units.shape(key.shape), float(result.elements)),
+        _sizes(sizes_of(key), result),
         _number(key.axis),
+        Cell(key.option),
         _number(key.threads),
         Cell(key.inputs),
         Cell(key.contestant),
@@ -69,7 +69,7 @@ def _result(result: Result, fastest: float) -> tuple[Cell, ...]:
 
 def lost(found: Sequence[Standing]) -> Table:
     """Cases as `standing.behind` has them."""
-    columns = ["ratio", "case", "shape", "ours", "best peer", "its time", "our ULP", "its ULP"]
+    columns = ["ratio", "case", "sizes", "ours", "best peer", "its time", "our ULP", "its ULP"]
     columns += ["our share of the limit", "certain"]
     rows = []
     for standing in found:
@@ -81,7 +81,7 @@ def lost(found: Sequence[Standing]) -> Table:
             (
                 Cell(ratio(value), value),
                 Cell(str(standing.group)),
-                Cell(units.shape(standing.shape), float(own.elements)),
+                _sizes(standing.sizes, own),
                 Cell(duration(own.seconds.median), own.seconds.median),
                 Cell(peer.key.contestant),
                 Cell(duration(peer.seconds.median), peer.seconds.median),
@@ -106,6 +106,11 @@ def summaries(found: Sequence[Summary]) -> Table:
         for s in found
     ]
     return Table("Beside the best peer of each case", columns, rows)
+
+
+def _sizes(sizes: Sizes, result: Result) -> Cell:
+    """Sorted by the logits that there are, or would be if every class took part."""
+    return Cell(str(sizes), float(result.batch * result.classes))
 
 
 def _number(value: int) -> Cell:
