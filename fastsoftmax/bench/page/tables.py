@@ -8,7 +8,7 @@ from typing import NamedTuple
 from fastsoftmax._terminal import duration, significant
 from fastsoftmax.bench.page.standing import Sizes, Standing, Summary, sizes_of
 from fastsoftmax.bench.page.units import ratio
-from fastsoftmax.bench.results import Result
+from fastsoftmax.bench.results import PLAIN, Result, Startup
 
 
 class Cell(NamedTuple):
@@ -106,6 +106,50 @@ def summaries(found: Sequence[Summary]) -> Table:
         for s in found
     ]
     return Table("Beside the best peer of each case", columns, rows)
+
+
+_ITEM_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+
+
+def memory_case(result: Result) -> tuple[str, str, str]:
+    """What was called: the operation, its sizes, and how."""
+    key = result.key
+    dtype = "" if key.dtype == "float32" else f", {key.dtype}"
+    threads = "" if key.threads == 1 else f", {key.threads} threads"
+    how = _CALLS.get(key.option, key.option)
+    return f"{key.operation}{dtype}", str(sizes_of(key)), f"{how}{threads}"
+
+
+def memory_shown(result: Result) -> str:
+    """Megabytes, and in multiples of what the logits take: 32.8 MB (1.00x)."""
+    if not result.peak_bytes:
+        return "-" if result.peak_bytes is None else _UNDER
+    shown, share = f"{significant(result.peak_bytes / 1e6)} MB", _of_logits(result)
+    return shown if share is None else f"{shown} ({ratio(share)})"
+
+
+_UNDER = "under 1 MB"
+"""What 0 stands for: the kernel's counters do not tell less."""
+
+_CALLS = {PLAIN: "with out=", "no out": "without out="}
+"""What options mean for memory: whether the result's own counts."""
+
+
+def _of_logits(result: Result) -> float | None:
+    item = _ITEM_BYTES.get(result.key.dtype)
+    return None if item is None else (result.peak_bytes or 0) / (item * result.elements)
+
+
+def startup(found: Sequence[Startup]) -> Table:
+    """What a program pays before its first result; compilers have a row for each of both cases."""
+    compilers = {entry.contestant for entry in found if entry.cached}
+    rows = []
+    for entry in found:
+        cached = ("yes" if entry.cached else "no") if entry.contestant in compilers else "-"
+        times = (entry.import_seconds, entry.first_call_seconds)
+        rows.append((Cell(entry.contestant), Cell(cached), *(Cell(duration(t), t) for t in times)))
+    columns = ["contestant", "compiled before", "import", "first call"]
+    return Table("Start-up, in a process of its own", columns, rows)
 
 
 def _sizes(sizes: Sizes, result: Result) -> Cell:
