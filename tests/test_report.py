@@ -29,7 +29,7 @@ pytest.importorskip("jsonschema")
 
 MADE_UP = runpy.run_path(str(Path(__file__).parent / "browser" / "made_up.py"))
 HOSTILE = MADE_UP["HOSTILE"]
-KINDS = {"throughput", "ratio", "roofline", "accuracy", "scaling", "cost"}
+KINDS = {"throughput", "ratio", "roofline", "accuracy", "scaling", "cost", "memory"}
 VOID = {"meta", "input", "br", "link", "img"}
 
 
@@ -201,6 +201,33 @@ def test_two_documents_have_a_section_each(report, document):
     assert sum("Incomplete" in data for _, data in page.texts) == 1
 
 
+def test_memory_and_startup_have_tables_where_they_were_measured(report, everything):
+    made = report(everything)
+    page, text = Page(made["html"].read_text()), made["md"].read_text()
+    head, *taken = page.tables["run-1-memory-rows"]
+    known = [r for r in everything["results"] if r["peak_bytes"] is not None]
+    assert len(taken) == len(known)
+    ours = [row for row in taken if row[head.index("contestant")] == "cpp:avx512"]
+    assert [row[2:3] + row[4:] for row in ours] == [
+        ["with out=", "under 1 MB", "-"],
+        ["with out=", "12.5 MB", "0.38x"],
+        ["without out=", "32.8 MB", "1.00x"],
+        ["without out=", "45.3 MB", "1.38x"],
+    ]
+    head, *started = page.tables["run-1-startup-rows"]
+    assert [row[:2] for row in started[2:]] == [["numba", "no"], ["numba", "yes"]]
+    assert started[2][2:] == ["90.0 ms", "9.30 s"]
+    assert "### Memory of a call" in text
+    assert "| numba | yes | 90.0 ms | 400 ms |" in text
+
+
+def test_what_was_not_measured_has_no_heading(report, document):
+    made = report(document)
+    for text in (made["html"].read_text(), made["md"].read_text()):
+        assert "Memory" not in text
+        assert "Start-up" not in text
+
+
 # What is compared ---------------------------------------------------------------------------------
 
 
@@ -285,7 +312,7 @@ def test_documents_without_results_peers_or_own_are_shown_too(report, document, 
     page = Page(report(document)["html"].read_text())
     assert len(page.tables["run-1-all"]) == 1 + len(document["results"])
     kinds = {given["class"].split()[1] for given in page.of("svg")}
-    assert kinds == (KINDS - {"ratio"} if kept == ["own"] else set())
+    assert kinds == (KINDS - {"ratio", "memory"} if kept == ["own"] else set())
 
 
 def test_what_is_not_known_is_left_out(report, document):
@@ -531,6 +558,26 @@ def test_many_sizes_are_divided_among_charts(document):
     assert len(charts) == 3
     shown = "".join(chart.body for chart in charts)
     assert all(f">1 x {size}<" in shown for size in sizes)
+
+
+def test_memory_is_a_bar_for_each_contestant_and_way(everything):
+    charts = drawn(everything, "memory")
+    assert [c.title for c in charts] == [
+        f"{name}, 64 x 128256: memory of a call" for name in ("softmax", "cross_entropy+grad")
+    ]
+    tree = ET.fromstring(charts[1].standalone())
+    space = "{http://www.w3.org/2000/svg}"
+    bars = {g.find(f"{space}title").text: g.find(f"{space}rect") for g in tree.iter(f"{space}g")}
+    widths = {said: float(bar.get("width")) for said, bar in bars.items()}
+    assert len(widths) == 2 * len(MADE_UP["NAMES"])
+    without, given = (
+        widths[f"numba, with{out}"]
+        for out in ("out out=: 45.3 MB (1.38x)", " out=: 12.5 MB (0.38x)")
+    )
+    taken = 12_500_000
+    assert without / given == pytest.approx((taken + 4 * 64 * 128256) / taken, rel=1e-2)
+    everything["results"] = [r for r in everything["results"] if r["option"] == "plain"]
+    assert drawn(everything, "memory") == []
 
 
 def test_no_subject_no_charts(document):

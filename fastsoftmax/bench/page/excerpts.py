@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from fastsoftmax._terminal import duration, significant
 from fastsoftmax.bench.cases import LOSSES
-from fastsoftmax.bench.page import tables
+from fastsoftmax.bench.page import memory, tables
 from fastsoftmax.bench.page.markdown import lines, plain, table
 from fastsoftmax.bench.page.setting import took_part
 from fastsoftmax.bench.page.standing import Standing, standings, subject_name
@@ -53,19 +53,14 @@ def _sampled(document: Results) -> str | None:
 def _memory(document: Results) -> str | None:
     """Of calls that were measured in several ways, such as with and without out=; else of all."""
     known = [r for r in document.results if r.peak_bytes is not None]
-    ways: dict[tuple[str, ...], set[str]] = {}
-    for result in known:
-        *call, way = tables.memory_case(result)
-        ways.setdefault(tuple(call), set()).add(way)
-    several = [r for r in known if len(ways[tables.memory_case(r)[:2]]) > 1]
-    measured = several or known
+    measured = memory.in_several_ways(known) or known
     if not measured:
         return None
     names = _in_order(document, measured)
     rows: dict[tuple[str, str, str], dict[str, str]] = {}
     for result in measured:
-        row = rows.setdefault(tables.memory_case(result), {})
-        row[result.key.contestant] = tables.memory_shown(result)
+        row = rows.setdefault(memory.call_of(result), {})
+        row[result.key.contestant] = memory.shown(result)
     return lines(
         ["operation", "sizes", "call", *map(plain, names)],
         [

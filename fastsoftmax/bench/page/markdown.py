@@ -30,6 +30,9 @@ def _section(section: Section) -> str:
     parts += [f"### Results of {plain(section.subject or 'none')}", _results(section)]
     parts += ["### Where a peer is faster"]
     parts.append(table(section.lost) if section.lost.rows else "In no case.")
+    for found in (section.taken, section.startup):
+        if found.rows:
+            parts += [f"### {found.caption}", found.said, table(found)]
     parts += ["### How it was compared", _bullets(section.fairness)]
     if section.missing:
         absent = (f"{name}: {why}" for name, why in section.missing)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fastsoftmax._terminal import duration, significant
+from fastsoftmax.bench.page import memory
 from fastsoftmax.bench.page.standing import Sizes, Standing, Summary, sizes_of
 from fastsoftmax.bench.page.units import ratio
-from fastsoftmax.bench.results import PLAIN, Result, Startup
+from fastsoftmax.bench.results import Result, Startup
 
 
 class Cell(NamedTuple):
@@ -19,11 +20,12 @@ class Cell(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A caption, names of columns, rows of as many cells."""
+    """A caption, names of columns, rows of as many cells, and what has to be said of them."""
 
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
+    said: str = ""
 
 
 _NONE = Cell("-", -1.0)
@@ -108,36 +110,22 @@ def summaries(found: Sequence[Summary]) -> Table:
     return Table("Beside the best peer of each case", columns, rows)
 
 
-_ITEM_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
-
-
-def memory_case(result: Result) -> tuple[str, str, str]:
-    """What was called: the operation, its sizes, and how."""
-    key = result.key
-    dtype = "" if key.dtype == "float32" else f", {key.dtype}"
-    threads = "" if key.threads == 1 else f", {key.threads} threads"
-    how = _CALLS.get(key.option, key.option)
-    return f"{key.operation}{dtype}", str(sizes_of(key)), f"{how}{threads}"
-
-
-def memory_shown(result: Result) -> str:
-    """Megabytes, and in multiples of what the logits take: 32.8 MB (1.00x)."""
-    if not result.peak_bytes:
-        return "-" if result.peak_bytes is None else _UNDER
-    shown, share = f"{significant(result.peak_bytes / 1e6)} MB", _of_logits(result)
-    return shown if share is None else f"{shown} ({ratio(share)})"
-
-
-_UNDER = "under 1 MB"
-"""What 0 stands for: the kernel's counters do not tell less."""
-
-_CALLS = {PLAIN: "with out=", "no out": "without out="}
-"""What options mean for memory: whether the result's own counts."""
-
-
-def _of_logits(result: Result) -> float | None:
-    item = _ITEM_BYTES.get(result.key.dtype)
-    return None if item is None else (result.peak_bytes or 0) / (item * result.elements)
+def taken(results: Sequence[Result]) -> Table:
+    """Every call whose memory is known."""
+    rows = []
+    for result in results:
+        if result.peak_bytes is not None:
+            call, share = memory.call_of(result), memory.of_logits(result)
+            rows.append(
+                (
+                    *map(Cell, call),
+                    Cell(result.key.contestant),
+                    Cell(memory.megabytes(result.peak_bytes), float(result.peak_bytes)),
+                    Cell(ratio(share), share) if share else _NONE,
+                )
+            )
+    columns = ["operation", "sizes", "call", "contestant", "memory", "of the logits"]
+    return Table("Memory of a call", columns, rows, memory.EXPLAINED)
 
 
 def startup(found: Sequence[Startup]) -> Table:
@@ -149,7 +137,12 @@ def startup(found: Sequence[Startup]) -> Table:
         times = (entry.import_seconds, entry.first_call_seconds)
         rows.append((Cell(entry.contestant), Cell(cached), *(Cell(duration(t), t) for t in times)))
     columns = ["contestant", "compiled before", "import", "first call"]
-    return Table("Start-up, in a process of its own", columns, rows)
+    said = (
+        "What a program pays before its first result, each in a process of its own: the import, "
+        "where NumPy is there already, and a first call on ten numbers, which loads the backend, or "
+        "compiles it if no program did so before."
+    )
+    return Table("Start-up", columns, rows, said)
 
 
 def _sizes(sizes: Sizes, result: Result) -> Cell:
