@@ -115,13 +115,14 @@ _FIRST_LOOK = f"{_QUICK} seconds a case: a first look, with wider quartiles"
 _REPORT = """\
 Make a page of what `fastsoftmax bench --json` has written: the machine, heat maps, rooflines,
 scaling, error against speed, every result, how it was compared and where others are faster. The
-HTML is one file that loads nothing else.
+HTML is one file that loads nothing else. With --into the tables of a README follow the file.
 """
 
 _REPORT_EPILOG = """\
 examples:
   fastsoftmax report result.json --html result.html
   fastsoftmax report laptop.json server.json --html both.html --markdown both.md --svg charts
+  fastsoftmax report result.json --into README.md
 """
 
 
@@ -280,9 +281,15 @@ def _report(arguments: argparse.Namespace) -> int:
     from fastsoftmax.bench import page, results
     from fastsoftmax.bench.page.html import Unavailable
 
+    if arguments.check and arguments.into is None:
+        raise argparse.ArgumentTypeError("--check is for --into")
+    if arguments.into is not None:
+        return _into(arguments)
     made = [file for file in (arguments.html, arguments.markdown) if file is not None]
     if not made and arguments.svg is None:
-        raise argparse.ArgumentTypeError("nothing to write: give --html, --markdown or --svg")
+        raise argparse.ArgumentTypeError(
+            "nothing to write: give --html, --markdown, --svg or --into"
+        )
     read = {file.resolve() for file in arguments.files}
     twice = [str(file) for file in made if file.resolve() in read or made.count(file) > 1]
     if twice:
@@ -290,6 +297,20 @@ def _report(arguments: argparse.Namespace) -> int:
     try:
         return page.run(arguments.files, arguments.html, arguments.markdown, arguments.svg)
     except (results.InvalidResults, Unavailable) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _into(arguments: argparse.Namespace) -> int:
+    from fastsoftmax.bench import page, results
+    from fastsoftmax.bench.page.into import WrongMarkers
+
+    if arguments.html or arguments.markdown or arguments.svg:
+        raise argparse.ArgumentTypeError("--into is not allowed with --html, --markdown or --svg")
+    if len(arguments.files) > 1:
+        raise argparse.ArgumentTypeError(f"--into takes one FILE, not {len(arguments.files)}")
+    try:
+        return page.put_into(arguments.into, arguments.files[0], check=arguments.check)
+    except (results.InvalidResults, WrongMarkers) as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
@@ -427,6 +448,18 @@ def _parser() -> argparse.ArgumentParser:
         type=_arguments.folder,
         metavar="FOLDER",
         help="its charts, a file each; made if missing",
+    )
+    report.add_argument(
+        "--into",
+        type=Path,
+        metavar="TEXT",
+        help="Markdown such as a README: replace what lies between its lines <!-- results: NAME "
+        "--> and <!-- end of results -->; a wrong NAME is answered with the list",
+    )
+    report.add_argument(
+        "--check",
+        action="store_true",
+        help="exit code 1 if --into would change TEXT; writes nothing",
     )
     return parser
 

@@ -11,6 +11,7 @@ import sys
 import xml.etree.ElementTree as ET
 from base64 import b64encode
 from hashlib import sha256
+from html import escape as html_escape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -28,13 +29,18 @@ pytest.importorskip("jsonschema")
 
 MADE_UP = runpy.run_path(str(Path(__file__).parent / "browser" / "made_up.py"))
 HOSTILE = MADE_UP["HOSTILE"]
-KINDS = {"throughput", "ratio", "roofline", "accuracy", "scaling"}
+KINDS = {"throughput", "ratio", "roofline", "accuracy", "scaling", "cost", "memory"}
 VOID = {"meta", "input", "br", "link", "img"}
 
 
 @pytest.fixture
 def document(rng):
     return MADE_UP["document"](int(rng.integers(1 << 30)))
+
+
+@pytest.fixture
+def everything(rng):
+    return MADE_UP["everything"](int(rng.integers(1 << 30)))
 
 
 @pytest.fixture
@@ -107,8 +113,8 @@ def test_the_page_loads_nothing(report, document):
     assert not re.search(r"@import|url\(|//\w|fetch|import\(|XMLHttp", styles)
 
 
-def test_links_within_the_page_arrive_and_identities_are_single(report, document):
-    page = Page(report(document, document)["html"].read_text())
+def test_links_within_the_page_arrive_and_identities_are_single(report, everything):
+    page = Page(report(everything, everything)["html"].read_text())
     identities = [given["id"] for _, given in page.elements if "id" in given]
     assert len(identities) == len(set(identities))
     named = " ".join(g.get("aria-labelledby", "") for _, g in page.elements).split()
@@ -137,8 +143,8 @@ def test_hostile_labels_stay_text(report, document):
     assert not re.search(r"(?<!\\)<", made["md"].read_text())
 
 
-def test_every_chart_has_a_title_a_description_and_a_caption(report, document):
-    page = Page(report(document)["html"].read_text())
+def test_every_chart_has_a_title_a_description_and_a_caption(report, everything):
+    page = Page(report(everything)["html"].read_text())
     charts = page.of("svg")
     assert {given["class"].split()[1] for given in charts} == KINDS
     assert len(page.titles) == len(set(page.titles)) == len(charts)
@@ -154,7 +160,7 @@ def test_the_table_has_every_result(report, document):
     seen = {}
     for row in rows:
         assert len(row) == len(head)
-        key = [row[index[n]] for n in ("operation", "shape", "threads", "contestant")]
+        key = [row[index[n]] for n in ("operation", "sizes", "threads", "contestant")]
         seen[tuple(key)] = row
     for result in document["results"]:
         shape = " x ".join(map(str, result["shape"]))
@@ -195,6 +201,33 @@ def test_two_documents_have_a_section_each(report, document):
     assert sum("Incomplete" in data for _, data in page.texts) == 1
 
 
+def test_memory_and_startup_have_tables_where_they_were_measured(report, everything):
+    made = report(everything)
+    page, text = Page(made["html"].read_text()), made["md"].read_text()
+    head, *taken = page.tables["run-1-memory-rows"]
+    known = [r for r in everything["results"] if r["peak_bytes"] is not None]
+    assert len(taken) == len(known)
+    ours = [row for row in taken if row[head.index("contestant")] == "cpp:avx512"]
+    assert [row[2:3] + row[4:] for row in ours] == [
+        ["with out=", "under 1 MB", "-"],
+        ["with out=", "12.5 MB", "0.38x"],
+        ["without out=", "32.8 MB", "1.00x"],
+        ["without out=", "45.3 MB", "1.38x"],
+    ]
+    head, *started = page.tables["run-1-startup-rows"]
+    assert [row[:2] for row in started[2:]] == [["numba", "no"], ["numba", "yes"]]
+    assert started[2][2:] == ["90.0 ms", "9.30 s"]
+    assert "### Memory of a call" in text
+    assert "| numba | yes | 90.0 ms | 400 ms |" in text
+
+
+def test_what_was_not_measured_has_no_heading(report, document):
+    made = report(document)
+    for text in (made["html"].read_text(), made["md"].read_text()):
+        assert "Memory" not in text
+        assert "Start-up" not in text
+
+
 # What is compared ---------------------------------------------------------------------------------
 
 
@@ -216,6 +249,23 @@ def test_cases_in_which_a_peer_is_faster_are_listed_worst_first(report, document
     _, *rows = Page(report(document)["html"].read_text()).tables.get("run-1-behind", [[]])
     assert [(row[2], row[0]) for row in rows] == [
         (units.shape(shape), units.ratio(ratio)) for ratio, shape in sorted(expected)
+    ]
+
+
+def test_what_differs_in_classes_sampled_or_option_is_another_case(document):
+    first = document["results"][0]
+    kinds = [{}, {"option": "no out"}]
+    kinds += [{"sampled": n, "classes": c} for n in (64, 256) for c in (10_000, 1_000_000)]
+    kinds += [{"sampled": 64, "classes": 10_000, "shape": shape} for shape in ([2, 8], [64])]
+    document["results"] = [first | kind for kind in kinds]
+    found = section(parse(document), 1).standings
+    assert [len(standing.results) for standing in found] == [1] * len(kinds)
+    assert [(str(s.group).endswith("no out"), str(s.sizes)) for s in found] == [
+        (False, "1 x 1000"),
+        (True, "1 x 1000"),
+        *((False, f"1 x 1000, {n} of {c}") for n in (64, 256) for c in ("10,000", "1,000,000")),
+        (False, "2 x 8, 64 of 10,000"),
+        (False, "64 of 10,000"),
     ]
 
 
@@ -262,7 +312,7 @@ def test_documents_without_results_peers_or_own_are_shown_too(report, document, 
     page = Page(report(document)["html"].read_text())
     assert len(page.tables["run-1-all"]) == 1 + len(document["results"])
     kinds = {given["class"].split()[1] for given in page.of("svg")}
-    assert kinds == (KINDS - {"ratio"} if kept == ["own"] else set())
+    assert kinds == (KINDS - {"ratio", "memory"} if kept == ["own"] else set())
 
 
 def test_what_is_not_known_is_left_out(report, document):
@@ -380,6 +430,64 @@ def test_error_against_speed_has_every_case_at_its_speed_beside_the_fastest(docu
     assert right > 0 > up
 
 
+def test_the_cost_by_classes_has_every_contestant_s_quartiles(everything):
+    (chart,) = [c for c in drawn(everything, "cost") if c.title.startswith("sampled")]
+    assert "128 x 64, 64, 1,024 sampled" in chart.title
+    results = [r for r in everything["results"] if r["operation"].startswith("sampled")]
+    places = {}
+    pattern = r'<path d="M([\d.]+) ([\d.]+)V([\d.]+)"[^>]*></path>(?:<\w+ [^>]*><title>)(.*?)<'
+    for x, first, third, said in re.findall(pattern, chart.body):
+        places[said] = [float(v) for v in (x, first, third)]
+    assert len(places) == len(results)
+    found = []
+    for r in results:
+        seconds = r["seconds"]
+        start = f"{r['contestant']}, 128 x 64, {r['sampled']:,} of {r['classes']:,}: "
+        said = html_escape(start + duration(seconds["median"]))
+        (place,) = [place for words, place in places.items() if words.startswith(f"{said} (")]
+        found.append((r["classes"], seconds["first_quartile"], seconds["third_quartile"], *place))
+    classes, first, third, x, low, high = map(list, zip(*found, strict=True))
+    right, _ = on_a_line(classes, x)
+    up, _ = on_a_line(first + third, low + high)
+    assert right > 0 > up
+    dashes = set(re.findall(r'stroke-width="1.8" stroke-dasharray="([^"]+)"', chart.body))
+    assert len(dashes) == 2
+
+
+def test_rows_of_all_classes_have_a_chart_each_by_number_of_rows(document):
+    charts = [c for c in drawn(document, "cost") if "cross_entropy, float32, 2" in c.title]
+    assert [c.title.split(", ", 3)[3] for c in charts] == [
+        f"{rows}: cost by number of classes" for rows in ("1 row", "32 rows", "1,024 rows")
+    ]
+
+
+def test_one_number_of_classes_has_no_curve(document):
+    document["results"] = [r for r in document["results"] if r["classes"] == 10]
+    assert drawn(document, "cost") == []
+
+
+def test_samples_of_the_classes_have_no_roofline_and_draws_no_error(everything):
+    kinds = {}
+    for operation, charts in section(parse(everything), 1).charts.items():
+        kinds[operation] = {chart.kind for chart in charts}
+    assert kinds["sampled_softmax_loss+grad"] == {"throughput", "ratio", "accuracy", "cost"}
+    assert kinds["LogUniform.sample"] == {"throughput", "ratio", "cost"}
+
+
+def test_heat_maps_of_a_sample_have_candidates_down_and_thousands_of_calls(everything):
+    (chart,) = [c for c in drawn(everything, "throughput") if c.title.startswith("sampled")]
+    for text in ("sampled ↓", "64", "1,024", "10,000", "10M"):
+        assert f">{text}<" in chart.body
+    own = [r for r in everything["results"] if r["contestant"] == "cpp:avx512"]
+    for r in own:
+        if r["operation"].startswith("sampled"):
+            assert f">{units.brief(1e-3 / r['seconds']['median'])}<" in chart.body
+    everything["results"] = [r for r in everything["results"] if r["sampled"]][:5]
+    assert {c.kind for charts in section(parse(everything), 1).charts.values() for c in charts} == {
+        "accuracy"
+    }
+
+
 def test_charts_are_files_that_are_well_formed(report, document):
     document["label"] = "\x00\x1b[31m \ud800 \uffff"
     document["results"][0]["operation"] = "\x01/../\ud800"
@@ -450,6 +558,26 @@ def test_many_sizes_are_divided_among_charts(document):
     assert len(charts) == 3
     shown = "".join(chart.body for chart in charts)
     assert all(f">1 x {size}<" in shown for size in sizes)
+
+
+def test_memory_is_a_bar_for_each_contestant_and_way(everything):
+    charts = drawn(everything, "memory")
+    assert [c.title for c in charts] == [
+        f"{name}, 64 x 128256: memory of a call" for name in ("softmax", "cross_entropy+grad")
+    ]
+    tree = ET.fromstring(charts[1].standalone())
+    space = "{http://www.w3.org/2000/svg}"
+    bars = {g.find(f"{space}title").text: g.find(f"{space}rect") for g in tree.iter(f"{space}g")}
+    widths = {said: float(bar.get("width")) for said, bar in bars.items()}
+    assert len(widths) == 2 * len(MADE_UP["NAMES"])
+    without, given = (
+        widths[f"numba, with{out}"]
+        for out in ("out out=: 45.3 MB (1.38x)", " out=: 12.5 MB (0.38x)")
+    )
+    taken = 12_500_000
+    assert without / given == pytest.approx((taken + 4 * 64 * 128256) / taken, rel=1e-2)
+    everything["results"] = [r for r in everything["results"] if r["option"] == "plain"]
+    assert drawn(everything, "memory") == []
 
 
 def test_no_subject_no_charts(document):

@@ -3,6 +3,7 @@
 import json
 import random
 import sys
+from math import prod
 from pathlib import Path
 
 HOSTILE = '<script>alert("1")</script>\'"&|](javascript:x)'
@@ -17,15 +18,15 @@ def seconds(median):
 
 
 def result(operation, shape, threads, contestant, median, *, dtype="float32", **changes):
-    elements = shape[0] * shape[1]
+    elements = prod(shape)
     own = contestant in OWN
     return {
         "operation": operation,
         "dtype": dtype,
         "shape": list(shape),
         "axis": -1,
-        "batch": shape[0],
-        "classes": shape[1],
+        "batch": elements // shape[-1],
+        "classes": shape[-1],
         "sampled": None,
         "option": "plain",
         "threads": threads,
@@ -116,5 +117,53 @@ def document(seed=0):
     }
 
 
+NAMES = (*OWN, "torch", HOSTILE)
+"""Who takes part in what `further` adds."""
+
+
+def further(chance):
+    """Samples of the classes, draws, one-dimensional calls, options with the memory they take."""
+    found = []
+
+    def add(operation, shape, base, **changes):
+        for name in NAMES:
+            median = base * (1 if name in OWN else 2) * 2 ** chance.uniform(-0.5, 0.5)
+            found.append(result(operation, shape, 1, name, median, **changes))
+
+    for classes in (10_000, 100_000, 1_000_000, 10_000_000):
+        sizes = {"classes": classes, "batch": 128}
+        for sampled in (64, 1024):
+            add(
+                "sampled_softmax_loss+grad",
+                (128, 64),
+                1e-4 + 1e-6 * sampled + 1e-11 * classes,
+                **sizes,
+                sampled=sampled,
+                limit={"seconds": 5e-7 * sampled, "binds": "products"},
+            )
+        unknown = {"limit": None, "ulp": {"worst": None, "allowed": None}}
+        drawn = {"classes": classes, "batch": 1, "sampled": 1024}
+        add("LogUniform.sample", (1024,), 2e-5, **drawn, **unknown)
+    add("softmax", (10,), 4e-7)
+    for option, logits in (("plain", 0), ("no out", 1)):
+        shape = (64, 128256)
+        for operation in ("softmax", "cross_entropy+grad"):
+            taken = 0 if operation == "softmax" else 12_500_000
+            add(operation, shape, 4e-3, option=option, peak_bytes=taken + logits * 4 * prod(shape))
+    return found
+
+
+def everything(seed=0):
+    """`document`, and what is not in every run."""
+    base = document(seed)
+    started = [("cpp:avx512", False, 0.09, 2e-5), ("numpy", False, 0.09, 3e-5)]
+    started += [("numba", False, 0.09, 9.3), ("numba", True, 0.09, 0.4)]
+    names = ("contestant", "cached", "import_seconds", "first_call_seconds")
+    return base | {
+        "results": base["results"] + further(random.Random(seed)),
+        "startup": [dict(zip(names, row, strict=True)) for row in started],
+    }
+
+
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(json.dumps(document()), encoding="utf-8")
+    Path(sys.argv[1]).write_text(json.dumps(everything()), encoding="utf-8")

@@ -1,21 +1,19 @@
 """`fastsoftmax report`: files of results in, a page, Markdown and charts out. Measures nothing.
 
 `section` gathers what is said of a document: `standing` who is ahead, `setting` and `tables` words
-and numbers, `figures` the charts. `html` and `markdown` are two ways to write it down.
+and numbers, `figures` the charts. `html` and `markdown` are two ways to write it down; `into` puts
+`excerpts` of it into a text.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastsoftmax.bench.page import html, markdown
+from fastsoftmax.bench.page import html, into, markdown
+from fastsoftmax.bench.page.printable import printable
 from fastsoftmax.bench.page.section import section
 from fastsoftmax.bench.results import Results, load
-
-_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-"""What JSON may hold but XML and UTF-8 may not."""
 
 
 def run(
@@ -72,5 +70,42 @@ def write(path: Path, documents: Sequence[Results]) -> None:
     _write(path, html.text([section(found, i) for i, found in enumerate(documents, 1)]))
 
 
+def put_into(target: Path, file: Path, *, check: bool) -> int:
+    """Replace what lies between the markers of a text by excerpts of results.
+
+    Parameters
+    ----------
+    target : Path
+        In Markdown, with lines ``<!-- results: NAME -->`` and ``<!-- end of results -->``.
+    file : Path
+        A document of `fastsoftmax bench --json`.
+    check : bool
+        Write nothing.
+
+    Returns
+    -------
+    int
+        The exit code: 1 if `check` has found that the text would change, else 0.
+
+    Raises
+    ------
+    fastsoftmax.bench.results.InvalidResults
+        If the file of results cannot be read.
+    fastsoftmax.bench.page.into.WrongMarkers
+        If the text cannot be read or its markers are wrong; it stays as it is.
+    """
+    document = load(file)
+    try:
+        before = target.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise into.WrongMarkers(f"{target}: {getattr(error, 'strerror', None) or error}") from None
+    after = into.replaced(before, document, str(target))
+    if check and after != before:
+        print(f"{target} does not show {file}: run fastsoftmax report {file} --into {target}")
+    elif after != before:
+        target.write_bytes(after.encode())
+    return int(check and after != before)
+
+
 def _write(path: Path, text: str) -> None:
-    path.write_text(_FORBIDDEN.sub("\ufffd", text), encoding="utf-8")
+    path.write_text(printable(text), encoding="utf-8")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 from fastsoftmax._terminal import significant
-from fastsoftmax.bench.page import axes, units
+from fastsoftmax.bench.page import axes
 from fastsoftmax.bench.page.axes import Look
-from fastsoftmax.bench.page.standing import Group, Standing
+from fastsoftmax.bench.page.standing import Group, Standing, sizes_of
 from fastsoftmax.bench.page.svg import Chart, tag
 from fastsoftmax.bench.page.units import count, ratio
 from fastsoftmax.bench.results import Result
@@ -42,18 +41,18 @@ def chart(group: Group, found: Sequence[Standing], looks: Mapping[str, Look]) ->
     for result, error, speed in sorted(points, key=lambda p: -order.index(p[0].key.contestant)):
         name = result.key.contestant
         said = (
-            f"{name}, {units.shape(result.key.shape)}: "
+            f"{name}, {sizes_of(result.key)}: "
             f"{significant(result.worst_ulp or 0.0)} ULP, {ratio(speed)} of the fastest"
         )
         body += axes.marker(looks[name], x(error), y(speed), said)
-    present = [name for name in looks if any(r.key.contestant == name for r, _, _ in points)]
-    entries = [(name, partial(axes.marker, looks[name], text=name)) for name in present]
+    entries = axes.contestants(looks, {result.key.contestant for result, _, _ in points})
+    names = [name for name, _ in entries]
     return Chart(
         "accuracy",
-        f"{group}: error against speed",
+        f"{group.title}: error against speed",
         f"{len(points)} results, both axes logarithmic: left is more accurate, up is faster; 1 is "
         "the fastest contestant of each size.",
         axes.PLOT_WIDTH,
-        axes.PLOT_HEIGHT + axes.legend_height(present),
+        axes.PLOT_HEIGHT + axes.legend_height(names),
         body + axes.legend(entries, axes.PLOT_HEIGHT + 6),
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from math import ceil, floor, log
 from typing import NamedTuple, TypeAlias
 
@@ -145,6 +146,16 @@ def marker(look: Look, x: float, y: float, text: str) -> str:
     sides = {"x": x, "y": y, "l": x - 3.8, "r": x + 3.8, "t": y - 3.8, "b": y + 3.8}
     outline = _OUTLINES[look.shape].format(**{k: f"{v:.1f}" for k, v in sides.items()})
     return tag("path", tip(text), d=outline, **paint)
+
+
+def stroke(dashes: str, x: float, y: float) -> str:
+    """A piece of a line, for the legend."""
+    return tag("path", class_="limit", d=f"M{x - 8:.1f} {y:.1f}h16", stroke_dasharray=dashes)
+
+
+def contestants(looks: Mapping[str, Look], present: Collection[str]) -> list[Entry]:
+    """Those of them that are in a plot, for its legend."""
+    return [(n, partial(marker, look, text=n)) for n, look in looks.items() if n in present]
 
 
 def legend(entries: Sequence[Entry], top: float) -> str:

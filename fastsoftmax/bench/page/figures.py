@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastsoftmax.bench.page import accuracy, heat, roofline, scaling
+from fastsoftmax.bench.page import accuracy, cost, heat, memory, roofline, scaling
 from fastsoftmax.bench.page.axes import looks
 from fastsoftmax.bench.page.standing import Group, Standing
 from fastsoftmax.bench.page.svg import Chart
@@ -32,6 +32,9 @@ def charts(
         )
         kept = drawn.setdefault(group.operation, [])
         kept += [chart for chart in candidates if chart is not None]
+        kept += cost.charts(group, members, subject, look)
+    bars = memory.charts(document.results, list(look))
     for operation, kept in drawn.items():
+        kept += bars.get(operation, [])
         kept += scaling.charts([s for s in found if s.group.operation == operation], subject)
     return drawn

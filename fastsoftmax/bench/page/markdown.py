@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterable, Sequence
 
 from fastsoftmax._terminal import duration, significant
-from fastsoftmax.bench.page import tables, units
+from fastsoftmax.bench.page import tables
+from fastsoftmax.bench.page.printable import printable
 from fastsoftmax.bench.page.section import Section
 from fastsoftmax.bench.page.standing import Standing
 from fastsoftmax.bench.page.tables import Table
 from fastsoftmax.bench.page.units import ratio
 
-_COLUMNS = ("case", "shape", "median", "GB/s", "ULP", "of the limit", "best peer", "ratio")
+_COLUMNS = ("case", "sizes", "median", "GB/s", "ULP", "of the limit", "best peer", "ratio")
 
 
 def text(sections: Sequence[Section]) -> str:
@@ -21,14 +22,17 @@ def text(sections: Sequence[Section]) -> str:
 
 
 def _section(section: Section) -> str:
-    parts = [f"## {_plain(section.title)}"]
+    parts = [f"## {plain(section.title)}"]
     if not section.document.complete:
         parts.append("**Incomplete: this run was interrupted, or ended by a wrong result.**")
     parts.append(_bullets(f"{name}: {value}" for name, value in section.machine))
-    parts += ["### Summary", _table(tables.summaries(section.summaries))]
-    parts += [f"### Results of {_plain(section.subject or 'none')}", _results(section)]
+    parts += ["### Summary", table(tables.summaries(section.summaries))]
+    parts += [f"### Results of {plain(section.subject or 'none')}", _results(section)]
     parts += ["### Where a peer is faster"]
-    parts.append(_table(section.lost) if section.lost.rows else "In no case.")
+    parts.append(table(section.lost) if section.lost.rows else "In no case.")
+    for found in (section.taken, section.startup):
+        if found.rows:
+            parts += [f"### {found.caption}", found.said, table(found)]
     parts += ["### How it was compared", _bullets(section.fairness)]
     if section.missing:
         absent = (f"{name}: {why}" for name, why in section.missing)
@@ -39,12 +43,12 @@ def _section(section: Section) -> str:
 
 
 def _bullets(texts: Iterable[str]) -> str:
-    return "\n".join(f"- {_plain(text)}" for text in texts)
+    return "\n".join(f"- {plain(text)}" for text in texts)
 
 
 def _results(section: Section) -> str:
     rows = [row for standing in section.standings if (row := _row(standing)) is not None]
-    return _lines(_COLUMNS, rows)
+    return lines(_COLUMNS, [[plain(cell) for cell in row] for row in rows])
 
 
 def _row(standing: Standing) -> list[str] | None:
@@ -54,7 +58,7 @@ def _row(standing: Standing) -> list[str] | None:
     seconds = own.seconds.median
     return [
         str(standing.group),
-        units.shape(standing.shape),
+        str(standing.sizes),
         duration(seconds) + " *" * own.disturbed,
         significant(own.bytes / seconds / 1e9),
         "-" if own.worst_ulp is None else significant(own.worst_ulp),
@@ -64,16 +68,17 @@ def _row(standing: Standing) -> list[str] | None:
     ]
 
 
-def _table(table: Table) -> str:
-    return _lines(table.columns, [[cell.shown for cell in row] for row in table.rows])
+def table(of: Table) -> str:
+    """A table's lines, without its caption."""
+    return lines(of.columns, [[plain(cell.shown) for cell in row] for row in of.rows])
 
 
-def _lines(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns)]
-    lines += [[_plain(cell) for cell in row] for row in rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+def lines(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of cells that are Markdown already."""
+    ruled = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in ruled)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that stays text: no markup, no HTML, no new cell, no new line."""
-    return re.sub(r"([\\`*_\[\]<>|#&~])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_\[\]<>|#&~])", r"\\\1", " ".join(printable(text).split()))

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from fastsoftmax._terminal import duration, significant
-from fastsoftmax.bench.page import axes, units
+from fastsoftmax.bench.page import axes
 from fastsoftmax.bench.page.axes import Look, Scale
-from fastsoftmax.bench.page.standing import Group, Standing
+from fastsoftmax.bench.page.standing import Group, Standing, sizes_of
 from fastsoftmax.bench.page.svg import Chart, tag
 from fastsoftmax.bench.page.units import size
 from fastsoftmax.bench.results import Limits, Result
@@ -23,9 +23,13 @@ def chart(
     looks: Mapping[str, Look],
     limits: Limits,
 ) -> Chart | None:
-    """The subject and the best peer of each case; None without the subject."""
+    """The subject and the best peer of each case.
+
+    None without the subject, and where classes are sampled: what those take is gathering rows and
+    matrix products, which no rate of memory bounds.
+    """
     measured = [s for s in found if s.subject is not None]
-    if not measured:
+    if not measured or group.sampled:
         return None
     points = [result for s in measured for result in (s.subject, s.best_peer) if result is not None]
     curves = _curves(group, points, limits)
@@ -44,10 +48,8 @@ def chart(
         look = looks[result.key.contestant]
         body += axes.marker(look, x(result.bytes), y(_rate(result)), _tip(result))
     present = {result.key.contestant for result in points}
-    entries: list[axes.Entry] = []
-    shown = [(name, look) for name, look in looks.items() if name in present]
-    entries += [(name, partial(axes.marker, look, text=name)) for name, look in shown]
-    entries += [(f"{name} limit", partial(_sample, _DASHES[name])) for name in curves]
+    entries = axes.contestants(looks, present)
+    entries += [(f"{name} limit", partial(axes.stroke, _DASHES[name])) for name in curves]
     entries += [("limit of the case", _cap)] if own else []
     names = [name for name, _ in entries]
     reached = [
@@ -95,10 +97,6 @@ def _line(x: Scale, y: Scale, curve: Sequence[tuple[float, float]], dashes: str)
     return tag("path", class_="limit", d=f"M{path}", stroke_dasharray=dashes)
 
 
-def _sample(dashes: str, x: float, y: float) -> str:
-    return tag("path", class_="limit", d=f"M{x - 8:.1f} {y:.1f}h16", stroke_dasharray=dashes)
-
-
 def _cap(x: float, y: float) -> str:
     return tag("path", class_="cap", d=f"M{x - 8:.1f} {y:.1f}h16")
 
@@ -114,7 +112,7 @@ def _span(shares: Sequence[float]) -> str:
 
 def _tip(result: Result) -> str:
     said = (
-        f"{result.key.contestant}, {units.shape(result.key.shape)}: "
+        f"{result.key.contestant}, {sizes_of(result.key)}: "
         f"{duration(result.seconds.median)}, {significant(_rate(result) / 1e9)} GB/s"
     )
     if result.limit is None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from fastsoftmax.bench.page import axes, units
-from fastsoftmax.bench.page.standing import Standing
+from fastsoftmax.bench.page import axes
+from fastsoftmax.bench.page.standing import Sizes, Standing, sizes_of
 from fastsoftmax.bench.page.svg import Chart, tag
 from fastsoftmax.bench.page.units import ratio
 from fastsoftmax.bench.results import Result
@@ -17,17 +17,17 @@ MOST = 7
 
 def charts(found: Sequence[Standing], subject: str) -> list[Chart]:
     """For each operation, dtype and layout the subject's speed by threads; none for one count."""
-    families: dict[str, dict[tuple[int, ...], list[Result]]] = {}
+    families: dict[str, dict[Sizes, list[Result]]] = {}
     for standing in found:
         if standing.subject is not None:
             name = str(standing.group._replace(threads=1)).replace(", 1 thread", "")
-            shapes = families.setdefault(name, {})
-            shapes.setdefault(standing.shape, []).append(standing.subject)
+            by_sizes = families.setdefault(name, {})
+            by_sizes.setdefault(standing.sizes, []).append(standing.subject)
     drawn = []
-    for name, shapes in families.items():
+    for name, by_sizes in families.items():
         several = [
             sorted(results, key=lambda result: result.key.threads)
-            for results in shapes.values()
+            for results in by_sizes.values()
             if len(results) > 1
         ]
         parts = [several[i : i + MOST] for i in range(0, len(several), MOST)]
@@ -55,7 +55,7 @@ def _chart(title: str, curves: Sequence[Sequence[Result]]) -> Chart:
     looks = axes.looks([str(i) for i in range(len(curves))]).values()
     entries = []
     for look, curve, line in zip(looks, curves, speeds, strict=True):
-        name = units.shape(curve[0].key.shape)
+        name = str(sizes_of(curve[0].key))
         places = [(x(r.key.threads), y(v)) for r, v in zip(curve, line, strict=True)]
         path = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in places)
         body += tag("path", d=path, fill="none", stroke=look.colour, stroke_width=1.8)

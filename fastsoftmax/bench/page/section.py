@@ -32,6 +32,8 @@ class Section(NamedTuple):
     summaries: list[Summary]
     summary: Table
     lost: Table
+    taken: Table
+    startup: Table
     everything: Table
     charts: dict[str, list[Chart]]
 
@@ -56,6 +58,8 @@ def section(document: Results, number: int) -> Section:
         summaries=summaries,
         summary=tables.summaries(summaries),
         lost=tables.lost(behind(found)),
+        taken=tables.taken(document.results),
+        startup=tables.startup(document.startup),
         everything=tables.everything(found),
         charts=figures.charts(document, found, subject),
     )

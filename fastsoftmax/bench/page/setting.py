@@ -41,6 +41,13 @@ def machine(document: Results) -> Facts:
     ]
 
 
+def took_part(document: Results, kind: str) -> list[str]:
+    """Names and versions of the contestants of a kind that have results."""
+    measured = {result.key.contestant for result in document.results}
+    found = [c for c in document.contestants if c.kind == kind and c.name in measured]
+    return [f"{c.name} {c.version}" if c.version else c.name for c in found]
+
+
 def limits(document: Results) -> Facts:
     """What the machine was measured to allow at most, on one thread."""
     of = document.limits

@@ -9,7 +9,24 @@ from collections.abc import Iterable, Sequence
 from math import exp, log
 from typing import NamedTuple
 
-from fastsoftmax.bench.results import Result, Results
+from fastsoftmax.bench.page import units
+from fastsoftmax.bench.results import PLAIN, Key, Result, Results
+
+
+class Sizes(NamedTuple):
+    """How large a case is: in nothing else do the cases of a group differ."""
+
+    shape: tuple[int, ...]
+    classes: int
+    sampled: int | None
+
+    def __str__(self) -> str:
+        """In words: "32 x 1000"; with a sample of the classes "128 x 64, 1,024 of 1,000,000"."""
+        if self.sampled is None:
+            return units.shape(self.shape)
+        drawn = f"{self.sampled:,} of {self.classes:,}"
+        # Draws alone have no inputs: their shape is the number of candidates over again.
+        return drawn if self.shape == (self.sampled,) else f"{units.shape(self.shape)}, {drawn}"
 
 
 class Group(NamedTuple):
@@ -21,21 +38,36 @@ class Group(NamedTuple):
     axis: int
     threads: int
     inputs: str
+    option: str
+    inputs_shape: tuple[int, ...] | None
+    """Of a sample of the classes, () for draws: cases differ by classes and candidates then."""
 
     def __str__(self) -> str:
         """In words: "softmax, float32, 2 threads"."""
-        plain = (self.rank, self.axis) in ((2, 1), (1, 0))
-        layout = "" if plain else f", axis {self.axis} of {self.rank}"
+        plain = self.sampled or (self.rank, self.axis) == (2, 1)
+        layout = f", axis {self.axis} of {self.rank}" if self.rank > 1 else ", 1-d"
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
         inputs = "" if self.inputs == "hot" else f", {self.inputs} inputs"
-        return f"{self.operation}, {self.dtype}{layout}, {threads}{inputs}"
+        option = "" if self.option == PLAIN else f", {self.option}"
+        what = f"{self.operation}, {self.dtype}{'' if plain else layout}"
+        return f"{what}, {threads}{inputs}{option}"
+
+    @property
+    def sampled(self) -> bool:
+        """Whether a sample of the classes takes part, not all of them."""
+        return self.inputs_shape is not None
+
+    @property
+    def title(self) -> str:
+        """With the inputs' shape too, which the words for sizes have elsewhere."""
+        return f"{self}, {units.shape(self.inputs_shape)}" if self.inputs_shape else str(self)
 
 
 class Standing(NamedTuple):
     """All results of one case, as measured in turns, and the two that are compared."""
 
     group: Group
-    shape: tuple[int, ...]
+    sizes: Sizes
     results: tuple[Result, ...]
     subject: Result | None
     best_peer: Result | None
@@ -73,25 +105,40 @@ def subject_name(document: Results) -> str | None:
 
 def standings(document: Results, subject: str | None) -> list[Standing]:
     """Every case of a document, in its order."""
-    cases: dict[tuple[Group, tuple[int, ...]], list[Result]] = {}
+    cases: dict[tuple[Group, Sizes], list[Result]] = {}
     for result in document.results:
-        cases.setdefault((group_of(result), result.key.shape), []).append(result)
-    return [_standing(group, shape, found, subject) for (group, shape), found in cases.items()]
+        cases.setdefault((group_of(result.key), sizes_of(result.key)), []).append(result)
+    return [_standing(group, sizes, found, subject) for (group, sizes), found in cases.items()]
 
 
-def group_of(result: Result) -> Group:
+def sizes_of(key: Key) -> Sizes:
+    """The sizes of a result's case."""
+    return Sizes(key.shape, key.classes, key.sampled)
+
+
+def group_of(key: Key) -> Group:
     """The group of a result's case."""
-    key, rank = result.key, len(result.key.shape)
-    return Group(key.operation, key.dtype, rank, key.axis % rank, key.threads, key.inputs)
+    rank = len(key.shape)
+    inputs_shape = None
+    if key.sampled is not None:
+        inputs_shape = () if key.shape == (key.sampled,) else key.shape
+    return Group(
+        operation=key.operation,
+        dtype=key.dtype,
+        rank=rank,
+        axis=key.axis % rank,
+        threads=key.threads,
+        inputs=key.inputs,
+        option=key.option,
+        inputs_shape=inputs_shape,
+    )
 
 
-def _standing(
-    group: Group, shape: tuple[int, ...], found: Sequence[Result], subject: str | None
-) -> Standing:
+def _standing(group: Group, sizes: Sizes, found: Sequence[Result], subject: str | None) -> Standing:
     own = next((result for result in found if result.key.contestant == subject), None)
     peers = [result for result in found if result.kind == "peer"]
     best = min(peers, key=lambda result: result.seconds.median, default=None)
-    return Standing(group, shape, tuple(found), own, best)
+    return Standing(group, sizes, tuple(found), own, best)
 
 
 class Summary(NamedTuple):
@@ -108,7 +155,7 @@ class Summary(NamedTuple):
 
 def summary(of: str, found: Iterable[Standing]) -> Summary:
     """Count in how many cases the contestant is ahead, behind, or not to be told apart."""
-    own = [_standing(s.group, s.shape, s.results, of) for s in found]
+    own = [_standing(s.group, s.sizes, s.results, of) for s in found]
     ratios = [(standing.ratio, standing.certain) for standing in own]
     compared = [(ratio, certain) for ratio, certain in ratios if ratio is not None]
     return Summary(

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fastsoftmax._terminal import duration, significant
-from fastsoftmax.bench.page import units
-from fastsoftmax.bench.page.standing import Standing, Summary
+from fastsoftmax.bench.page import memory
+from fastsoftmax.bench.page.standing import Sizes, Standing, Summary, sizes_of
 from fastsoftmax.bench.page.units import ratio
-from fastsoftmax.bench.results import Result
+from fastsoftmax.bench.results import Result, Startup
 
 
 class Cell(NamedTuple):
@@ -20,11 +20,12 @@ class Cell(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A caption, names of columns, rows of as many cells."""
+    """A caption, names of columns, rows of as many cells, and what has to be said of them."""
 
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
+    said: str = ""
 
 
 _NONE = Cell("-", -1.0)
@@ -32,9 +33,9 @@ _NONE = Cell("-", -1.0)
 
 def everything(found: Sequence[Standing]) -> Table:
     """Every result, nothing left out."""
-    columns = ["operation", "dtype", "shape", "axis", "threads", "inputs", "contestant", "median"]
-    columns += ["Q1", "Q3", "Gelem/s", "GB/s", "of the fastest", "ULP", "allowed", "limit", "binds"]
-    columns += ["samples", "repeats", "disturbed"]
+    columns = ["operation", "dtype", "sizes", "axis", "option", "threads", "inputs", "contestant"]
+    columns += ["median", "Q1", "Q3", "Gelem/s", "GB/s", "of the fastest", "ULP", "allowed"]
+    columns += ["limit", "binds", "samples", "repeats", "disturbed"]
     rows = [
         _result(result, min(r.seconds.median for r in standing.results))
         for standing in found
@@ -48,8 +49,9 @@ def _result(result: Result, fastest: float) -> tuple[Cell, ...]:
     return (
         Cell(key.operation),
         Cell(key.dtype),
-        Cell(units.shape(key.shape), float(result.elements)),
+        _sizes(sizes_of(key), result),
         _number(key.axis),
+        Cell(key.option),
         _number(key.threads),
         Cell(key.inputs),
         Cell(key.contestant),
@@ -69,7 +71,7 @@ def _result(result: Result, fastest: float) -> tuple[Cell, ...]:
 
 def lost(found: Sequence[Standing]) -> Table:
     """Cases as `standing.behind` has them."""
-    columns = ["ratio", "case", "shape", "ours", "best peer", "its time", "our ULP", "its ULP"]
+    columns = ["ratio", "case", "sizes", "ours", "best peer", "its time", "our ULP", "its ULP"]
     columns += ["our share of the limit", "certain"]
     rows = []
     for standing in found:
@@ -81,7 +83,7 @@ def lost(found: Sequence[Standing]) -> Table:
             (
                 Cell(ratio(value), value),
                 Cell(str(standing.group)),
-                Cell(units.shape(standing.shape), float(own.elements)),
+                _sizes(standing.sizes, own),
                 Cell(duration(own.seconds.median), own.seconds.median),
                 Cell(peer.key.contestant),
                 Cell(duration(peer.seconds.median), peer.seconds.median),
@@ -106,6 +108,46 @@ def summaries(found: Sequence[Summary]) -> Table:
         for s in found
     ]
     return Table("Beside the best peer of each case", columns, rows)
+
+
+def taken(results: Sequence[Result]) -> Table:
+    """Every call whose memory is known."""
+    rows = []
+    for result in results:
+        if result.peak_bytes is not None:
+            call, share = memory.call_of(result), memory.of_logits(result)
+            rows.append(
+                (
+                    *map(Cell, call),
+                    Cell(result.key.contestant),
+                    Cell(memory.megabytes(result.peak_bytes), float(result.peak_bytes)),
+                    Cell(ratio(share), share) if share else _NONE,
+                )
+            )
+    columns = ["operation", "sizes", "call", "contestant", "memory", "of the logits"]
+    return Table("Memory of a call", columns, rows, memory.EXPLAINED)
+
+
+def startup(found: Sequence[Startup]) -> Table:
+    """What a program pays before its first result; compilers have a row for each of both cases."""
+    compilers = {entry.contestant for entry in found if entry.cached}
+    rows = []
+    for entry in found:
+        cached = ("yes" if entry.cached else "no") if entry.contestant in compilers else "-"
+        times = (entry.import_seconds, entry.first_call_seconds)
+        rows.append((Cell(entry.contestant), Cell(cached), *(Cell(duration(t), t) for t in times)))
+    columns = ["contestant", "compiled before", "import", "first call"]
+    said = (
+        "What a program pays before its first result, each in a process of its own: the import, "
+        "where NumPy is there already, and a first call on ten numbers, which loads the backend, or "
+        "compiles it if no program did so before."
+    )
+    return Table("Start-up", columns, rows, said)
+
+
+def _sizes(sizes: Sizes, result: Result) -> Cell:
+    """Sorted by the logits that there are, or would be if every class took part."""
+    return Cell(str(sizes), float(result.batch * result.classes))
 
 
 def _number(value: int) -> Cell:
