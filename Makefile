@@ -22,7 +22,7 @@ bench-targets: $(VENV)/bench.stamp  ## Install the peers, then see what is reach
 test: $(VENV)/dev.stamp lint  ## Install with the tests' needs, then lint, type checks and tests.
 	FASTSOFTMAX_REQUIRE=cpp,numba $(BIN)/pytest
 
-test-peers: $(VENV)/dev.stamp  ## Install torch, JAX, ONNX Runtime, TensorFlow; compare with them.
+test-peers: $(VENV)/dev.stamp  ## Install torch, JAX, TensorFlow and the other peers; compare with them.
 	$(BIN)/python -m pip install --quiet '.[peers]'
 	FASTSOFTMAX_REQUIRE=cpp,numba $(BIN)/pytest tests/test_peers.py tests/test_targets.py
 

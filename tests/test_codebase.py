@@ -24,7 +24,7 @@ PUBLIC |= {"__main__"}
 OPTIONAL = {
     *("numba", "llvmlite", "ml_dtypes", "torch", "jax", "scipy", "rich", "tensorflow", "onnx"),
     *("onnxruntime", "threadpoolctl", "mpmath", "sklearn", "dask", "psutil"),
-    *("ai_edge_litert", "flatbuffers", "jsonschema", "jinja2", "markupsafe"),
+    *("ai_edge_litert", "flatbuffers", "jsonschema", "jinja2", "markupsafe", "numexpr"),
 }
 
 
@@ -118,7 +118,9 @@ def test_optional_libraries_are_imported_when_used(path):
         assert not roots & OPTIONAL
 
 
-@pytest.mark.parametrize("library", ["torch", "jax", "scipy", "tensorflow", "onnx", "flatbuffers"])
+@pytest.mark.parametrize(
+    "library", ["torch", "jax", "scipy", "tensorflow", "onnx", "flatbuffers", "numexpr"]
+)
 def test_a_peer_is_imported_by_one_file_of_the_benchmark(library):
     bench = files("fastsoftmax/bench", ".py")
     roots = {path: {name.partition(".")[0] for name in imports(path)} for path in bench}
