@@ -530,8 +530,8 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
         type=_arguments.peers,
         default=[],
         metavar="NAMES",
-        help="other libraries: scipy, torch, jax, onnxruntime, tensorflow, xnnpack, ... or all; "
-        "one that is not installed is listed as missing (default: none)",
+        help="other libraries: scipy, torch, jax, onnxruntime, tensorflow, xnnpack, numexpr, "
+        "... or all; one that is not installed is listed as missing (default: none)",
     )
     bench.add_argument(
         "--inputs",

@@ -93,7 +93,7 @@ def test_wrong_arguments_get_one_line_that_names_them(arguments, said, capsys):
 
 
 def test_peers_go_by_small_letters_without_spaces():
-    wanted = "scipy,torch,jax,onnxruntime,tensorflow,xnnpack,onednn,plainnumpy,plainnumba"
+    wanted = "scipy,torch,jax,onnxruntime,tensorflow,xnnpack,onednn,plainnumpy,plainnumba,numexpr"
     found = _arguments.peers(wanted)
     assert found[:4] == ["SciPy", "torch", "JAX", "ONNX Runtime"]
     assert set(found) == set(PEERS)

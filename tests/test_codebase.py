@@ -24,7 +24,7 @@ PUBLIC |= {"__main__"}
 OPTIONAL = {
     *("numba", "llvmlite", "ml_dtypes", "torch", "jax", "scipy", "rich", "tensorflow", "onnx"),
     *("onnxruntime", "threadpoolctl", "mpmath", "sklearn", "dask", "psutil"),
-    *("ai_edge_litert", "flatbuffers", "jsonschema", "jinja2", "markupsafe"),
+    *("ai_edge_litert", "flatbuffers", "jsonschema", "jinja2", "markupsafe", "numexpr"),
 }
 
 
@@ -118,7 +118,9 @@ def test_optional_libraries_are_imported_when_used(path):
         assert not roots & OPTIONAL
 
 
-@pytest.mark.parametrize("library", ["torch", "jax", "scipy", "tensorflow", "onnx", "flatbuffers"])
+@pytest.mark.parametrize(
+    "library", ["torch", "jax", "scipy", "tensorflow", "onnx", "flatbuffers", "numexpr"]
+)
 def test_a_peer_is_imported_by_one_file_of_the_benchmark(library):
     bench = files("fastsoftmax/bench", ".py")
     roots = {path: {name.partition(".")[0] for name in imports(path)} for path in bench}
@@ -224,26 +226,57 @@ def test_no_flag_changes_arithmetic_or_ties_the_build_to_this_machine(path):
 # The Makefile -------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(which("make") is None, reason="there is no make")
-@pytest.mark.parametrize("target", ["bench", "test"])
-@pytest.mark.parametrize("variable", ["CXX", "PYTHON"])
-def test_what_is_missing_gets_one_sentence(tmp_path, target, variable):
+needs_make = pytest.mark.skipif(which("make") is None, reason="there is no make")
+
+
+def make(*arguments):
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
-    venv = tmp_path / "venv"
-    child = subprocess.run(
-        ["make", "-s", target, f"VENV={venv}", f"{variable}=no-such-program"],
+    return subprocess.run(
+        ["make", *arguments],
         env=inherited,
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+@needs_make
+@pytest.mark.parametrize("target", ["bench", "test"])
+@pytest.mark.parametrize("variable", ["CXX", "PYTHON"])
+def test_what_is_missing_gets_one_sentence(tmp_path, target, variable):
+    venv = tmp_path / "venv"
+    child = make("-s", target, f"VENV={venv}", f"{variable}=no-such-program")
     assert child.returncode != 0
     said, *own = child.stderr.splitlines()
     assert said.startswith("fastsoftmax needs")
     assert variable in said or "no-such-program" in said
     assert all(line.startswith("make") for line in own)
     assert not venv.exists()
+
+
+@needs_make
+@pytest.mark.parametrize(
+    ("stamps", "target", "flags"),
+    [
+        ([], "bench", [""]),
+        (["bench"], "bench", []),
+        (["bench"], "test", ["WERROR=ON"]),
+        (["dev"], "test", []),
+        (["dev"], "bench", []),
+        (["bench", "dev"], "bench", []),
+    ],
+)
+def test_the_core_is_compiled_once_and_for_the_tests_with_warnings_as_errors(
+    tmp_path, stamps, target, flags
+):
+    (tmp_path / "bin").mkdir()
+    for place in ("bin/python", *(f"{stamp}.stamp" for stamp in stamps)):
+        (tmp_path / place).touch()
+    child = make("-n", target, f"VENV={tmp_path}")
+    assert child.returncode == 0, child.stderr
+    installs = [line for line in child.stdout.splitlines() if "pip install" in line]
+    assert [re.search(r"WERROR=\w+|$", line)[0] for line in installs] == flags
 
 
 # Documents ----------------------------------------------------------------------------------------

@@ -348,6 +348,15 @@ def test_peers_compute_what_they_are_compared_in(peer, case):
         np.testing.assert_array_equal(again, before)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_numexpr_has_the_threads_of_the_case(threads):
+    numexpr = pytest.importorskip("numexpr", reason="numexpr is not installed")
+    case = Case(OPERATIONS["softmax"], "float32", (6, 10), threads)
+    assert PEERS["numexpr"].against(case) is None
+    PEERS["numexpr"].bind(Workload(case))
+    assert numexpr.get_num_threads() == threads
+
+
 class Fake(Peer):
     """A peer that is right, slow or wrong as told."""
 
