@@ -11,7 +11,7 @@ CPP := $(shell find cpp -name '*.cpp' -o -name '*.hpp' -o -name '*.inl' -o -name
 # warnings as errors would compile everything, and so would the tests after it.
 INSTALLED := $(if $(wildcard $(VENV)/dev.stamp),$(VENV)/dev.stamp,$(VENV)/bench.stamp)
 
-.PHONY: bench bench-targets test test-peers test-report lint format clean
+.PHONY: bench bench-targets results test test-peers test-report lint format clean
 
 bench: $(INSTALLED)  ## Install, then run the demonstration and the benchmark.
 	$(BIN)/fastsoftmax demo
@@ -20,6 +20,15 @@ bench: $(INSTALLED)  ## Install, then run the demonstration and the benchmark.
 bench-targets: $(INSTALLED)  ## Install the peers, then see what is reached beside them.
 	$(BIN)/python -m pip install --quiet '.[peers]'
 	$(BIN)/fastsoftmax targets
+
+RESULTS ?= benchmarks/results/amd-epyc-2-cores.json
+LABEL ?= AMD EPYC, two shared cores
+
+results: $(VENV)/bench.stamp  ## Measure everything beside the peers; the READMEs' tables follow.
+	$(BIN)/python -m pip install --quiet '.[peers]'
+	$(BIN)/fastsoftmax bench --family all --peers all --label "$(LABEL)" --json $(RESULTS)
+	$(BIN)/fastsoftmax report $(RESULTS) --into README.md
+	$(BIN)/fastsoftmax report $(RESULTS) --into benchmarks/README.md
 
 # A backend that did not build must fail the tests, not be skipped.
 test: $(VENV)/dev.stamp lint  ## Install with the tests' needs, then lint, type checks and tests.

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fastsoftmax._terminal import duration
+from fastsoftmax.bench.families import MEASURABLE
 from fastsoftmax.bench.page import units
 from fastsoftmax.bench.page.excerpts import EXCERPTS
 from fastsoftmax.bench.results import parse
@@ -230,3 +231,29 @@ def test_wrong_arguments_are_refused(tmp_path, capsys, document):
     assert "utf-8" in refused(good, "--into", readme)
     assert "No such file" in refused(good, "--into", tmp_path / "none.md")
     assert "not JSON" in refused(readme, "--into", readme)
+
+
+# What is published --------------------------------------------------------------------------------
+
+ROOT = Path(__file__).parents[1]
+PUBLISHED = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+
+
+def test_results_are_published():
+    assert PUBLISHED
+
+
+@pytest.mark.parametrize("text", ["README.md", "benchmarks/README.md"])
+def test_the_published_tables_are_those_of_the_published_results(text, capsys):
+    (file,) = PUBLISHED
+    assert main(["report", str(file), "--into", str(ROOT / text), "--check"]) == 0
+
+
+def test_what_is_published_is_a_whole_run_beside_every_peer():
+    (found,) = (json.loads(file.read_text()) for file in PUBLISHED)
+    assert found["complete"] is True
+    assert [one["missing"] for one in found["contestants"]] == [None] * len(found["contestants"])
+    measured = {one["operation"] for one in found["results"]}
+    assert measured == set(MEASURABLE)
+    assert found["startup"]
+    assert re.fullmatch("[0-9a-f]{40}", found["machine"]["commit"])  # and nothing changed since
