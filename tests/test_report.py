@@ -273,9 +273,34 @@ def test_no_case_lost_is_said(report, document):
     for result in document["results"]:
         if result["kind"] == "own":
             result["seconds"] = MADE_UP["seconds"](1e-9)
+    document["results"].append(document["results"][0] | {"option": "no out"})  # without a peer
     made = report(document)
     assert "run-1-behind" not in Page(made["html"].read_text()).tables
-    assert "In no case." in made["md"].read_text()
+    for text in (made["html"].read_text(), made["md"].read_text()):
+        assert "In none of 24 cases with a peer, of 25 in all." in text
+
+
+def test_without_peers_nothing_is_won_and_own_contestants_are_compared(report, document):
+    own = [r for r in document["results"] if r["kind"] == "own"]
+    document["results"] = own[1:]  # without the subject in the first case
+    made = report(document)
+    page, text = Page(made["html"].read_text()), made["md"].read_text()
+    _, *shown = page.tables["run-1-summary"]
+    for name, row in zip(("numba", "numpy"), shown, strict=True):
+        ratios = [
+            case[name]["seconds"]["median"] / case["cpp:avx512"]["seconds"]["median"]
+            for case in by_case({"results": own[1:]}).values()
+            if "cpp:avx512" in case
+        ]
+        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+        assert row == [name, str(len(ratios)), units.ratio(mean)]
+        assert f"| {' | '.join(row)} |" in text
+    for words in (" ".join(data for _, data in page.texts), text):
+        assert "fastsoftmax bench" in words
+        assert "Not known: no other library took part." in words
+        assert "In none of" not in words
+    document["results"] = [r for r in own if r["contestant"] == "numpy"]
+    assert "run-1-summary" not in Page(report(document)["html"].read_text()).tables
 
 
 def test_the_summary_counts_and_takes_the_geometric_mean(document):
@@ -304,6 +329,13 @@ def test_the_subject_is_what_a_plain_call_gets_not_the_winner(document):
     assert standing.subject_name(parse(document)) == "numpy"
     document["results"] = [r for r in document["results"] if r["kind"] == "peer"]
     assert standing.subject_name(parse(document)) is None
+
+
+def test_peers_alone_are_no_comparison(report, document):
+    document["results"] = [r for r in document["results"] if r["kind"] == "peer"]
+    text = report(document, wanted=("md",))["md"].read_text()
+    assert "Not known: no case has both a peer and what stands for this package." in text
+    assert "no other library" not in text
 
 
 @pytest.mark.parametrize("kept", [[], ["peer"], ["own"]])
@@ -476,7 +508,7 @@ def test_samples_of_the_classes_have_no_roofline_and_draws_no_error(everything):
 
 def test_heat_maps_of_a_sample_have_candidates_down_and_thousands_of_calls(everything):
     (chart,) = [c for c in drawn(everything, "throughput") if c.title.startswith("sampled")]
-    for text in ("sampled ↓", "64", "1,024", "10,000", "10M"):
+    for text in ("drawn ↓", "64", "1,024", "10,000", "10M"):
         assert f">{text}<" in chart.body
     own = [r for r in everything["results"] if r["contestant"] == "cpp:avx512"]
     for r in own:

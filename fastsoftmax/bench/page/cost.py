@@ -62,7 +62,7 @@ def _chart(
     results = [result for curve in curves for result in curve.results]
     x = axes.across((result.classes for result in results), 10)
     y = axes.upwards((seconds for result in results for seconds in result.seconds), 10)
-    body = axes.frame(x, y, ("classes", "time of a call"), (count, duration))
+    body = axes.frame(x, y, ("classes", "time of a call in us"), (count, _microseconds))
     dashes = dict(zip(numbers, DASHES, strict=False))
     order = list(looks)  # the first one last, so that it lies on top
     for curve in sorted(curves, key=lambda c: -order.index(c.contestant)):
@@ -84,6 +84,10 @@ def _chart(
         axes.PLOT_HEIGHT + axes.legend_height(names),
         body + axes.legend(entries, axes.PLOT_HEIGHT + 6),
     )
+
+
+def _microseconds(seconds: float) -> str:
+    return count(seconds * 1e6)
 
 
 def _drawn(curve: Curve, x: Scale, y: Scale, look: Look, dashes: str) -> str:

@@ -8,7 +8,7 @@ from fastsoftmax.bench.page import accuracy, cost, heat, memory, roofline, scali
 from fastsoftmax.bench.page.axes import looks
 from fastsoftmax.bench.page.standing import Group, Standing
 from fastsoftmax.bench.page.svg import Chart
-from fastsoftmax.bench.results import Results
+from fastsoftmax.bench.results import PLAIN, Results
 
 
 def charts(
@@ -24,6 +24,8 @@ def charts(
         groups.setdefault(standing.group, []).append(standing)
     drawn: dict[str, list[Chart]] = {}
     for group, members in groups.items():
+        if len(members) == 1 and _aside(group):
+            continue  # charts of one point say no more than the table
         candidates = (
             heat.throughput(group, members, subject),
             heat.against_peers(group, members, subject),
@@ -33,8 +35,14 @@ def charts(
         kept = drawn.setdefault(group.operation, [])
         kept += [chart for chart in candidates if chart is not None]
         kept += cost.charts(group, members, subject, look)
-    bars = memory.charts(document.results, list(look))
-    for operation, kept in drawn.items():
-        kept += bars.get(operation, [])
-        kept += scaling.charts([s for s in found if s.group.operation == operation], subject)
-    return drawn
+    for operation, bars in memory.charts(document.results, list(look)).items():
+        drawn.setdefault(operation, []).extend(bars)
+    for operation in dict.fromkeys(standing.group.operation for standing in found):
+        of_it = [standing for standing in found if standing.group.operation == operation]
+        drawn.setdefault(operation, []).extend(scaling.charts(of_it, subject))
+    return {operation: kept for operation, kept in drawn.items() if kept}
+
+
+def _aside(group: Group) -> bool:
+    """Whether it is measured for its own sake: a call's overhead, what another option costs."""
+    return group.rank == 1 or group.option != PLAIN

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Sequence
 
 from fastsoftmax._terminal import duration, significant
-from fastsoftmax.bench.page import tables
 from fastsoftmax.bench.page.printable import printable
 from fastsoftmax.bench.page.section import Section
 from fastsoftmax.bench.page.standing import Standing
@@ -26,13 +25,12 @@ def _section(section: Section) -> str:
     if not section.document.complete:
         parts.append("**Incomplete: this run was interrupted, or ended by a wrong result.**")
     parts.append(_bullets(f"{name}: {value}" for name, value in section.machine))
-    parts += ["### Summary", table(tables.summaries(section.summaries))]
+    parts += ["### Summary", *_said(section.summary)]
     parts += [f"### Results of {plain(section.subject or 'none')}", _results(section)]
-    parts += ["### Where a peer is faster"]
-    parts.append(table(section.lost) if section.lost.rows else "In no case.")
+    parts += [f"### {section.lost.caption}", *_said(section.lost)]
     for found in (section.taken, section.startup):
         if found.rows:
-            parts += [f"### {found.caption}", found.said, table(found)]
+            parts += [f"### {found.caption}", *_said(found)]
     parts += ["### How it was compared", _bullets(section.fairness)]
     if section.missing:
         absent = (f"{name}: {why}" for name, why in section.missing)
@@ -66,6 +64,11 @@ def _row(standing: Standing) -> list[str] | None:
         "-" if peer is None else peer.key.contestant,
         "-" if value is None else ratio(value),
     ]
+
+
+def _said(of: Table) -> list[str]:
+    """What is said of a table, and the table if it has rows."""
+    return [part for part in (plain(of.said), table(of) if of.rows else "") if part]
 
 
 def table(of: Table) -> str:

@@ -10,7 +10,7 @@ from fastsoftmax.bench.page import axes
 from fastsoftmax.bench.page.axes import Look, Scale
 from fastsoftmax.bench.page.standing import Group, Standing, sizes_of
 from fastsoftmax.bench.page.svg import Chart, tag
-from fastsoftmax.bench.page.units import size
+from fastsoftmax.bench.page.units import several, size
 from fastsoftmax.bench.results import Limits, Result
 
 _DASHES = {"copy": "6 3", "NT copy": "2 3", "read": "10 3 2 3", "exp": "none"}
@@ -62,7 +62,7 @@ def chart(
         "roofline",
         f"{group}: roofline",
         f"Rate against bytes, both logarithmic, of {subject} and of the best peer in "
-        f"{len(measured)} cases. Grey lines: what memory and exponentials allow.{share}",
+        f"{several(len(measured), 'case')}. Grey lines: what memory and exponentials allow.{share}",
         axes.PLOT_WIDTH,
         axes.PLOT_HEIGHT + axes.legend_height(names),
         body + axes.legend(entries, axes.PLOT_HEIGHT + 6),

@@ -8,7 +8,7 @@ from fastsoftmax.bench.page import figures, setting, tables
 from fastsoftmax.bench.page.standing import (
     Standing,
     Summary,
-    behind,
+    beside_subject,
     standings,
     subject_name,
     summary,
@@ -46,6 +46,7 @@ def section(document: Results, number: int) -> Section:
     own = [c.name for c in document.contestants if c.name in measured]
     first = sorted(own, key=lambda name: name != subject)
     summaries = [summary(name, found) for name in first]
+    compared = any(standing.best_peer is not None for standing in found) or not own
     return Section(
         title=setting.title(document, number),
         document=document,
@@ -56,8 +57,10 @@ def section(document: Results, number: int) -> Section:
         fairness=setting.fairness(document, subject),
         missing=[(c.name, c.missing) for c in document.contestants if c.missing is not None],
         summaries=summaries,
-        summary=tables.summaries(summaries),
-        lost=tables.lost(behind(found)),
+        summary=tables.summaries(summaries)
+        if compared
+        else tables.beside_subject(beside_subject(found), subject),
+        lost=tables.lost(found, subject),
         taken=tables.taken(document.results),
         startup=tables.startup(document.startup),
         everything=tables.everything(found),

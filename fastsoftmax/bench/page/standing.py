@@ -6,7 +6,7 @@ Draws and prints nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import exp, log
+from statistics import geometric_mean
 from typing import NamedTuple
 
 from fastsoftmax.bench.page import units
@@ -164,8 +164,29 @@ def summary(of: str, found: Iterable[Standing]) -> Summary:
         ahead=sum(ratio > 1 and certain for ratio, certain in compared),
         behind=sum(ratio < 1 and certain for ratio, certain in compared),
         uncertain=sum(not certain for _, certain in compared),
-        mean=exp(sum(log(r) for r, _ in compared) / len(compared)) if compared else None,
+        mean=geometric_mean([ratio for ratio, _ in compared]) if compared else None,
     )
+
+
+class Own(NamedTuple):
+    """One of this package's contestants beside the one that stands for it."""
+
+    contestant: str
+    cases: int
+    mean: float
+    """Geometric, of its time over the subject's, of the cases that both were measured in."""
+
+
+def beside_subject(found: Iterable[Standing]) -> list[Own]:
+    """All others of this package, in the order of results."""
+    ratios: dict[str, list[float]] = {}
+    for standing in found:
+        for result in standing.results:
+            if standing.subject is None or result is standing.subject or result.kind != "own":
+                continue
+            value = result.seconds.median / standing.subject.seconds.median
+            ratios.setdefault(result.key.contestant, []).append(value)
+    return [Own(name, len(values), geometric_mean(values)) for name, values in ratios.items()]
 
 
 def behind(found: Iterable[Standing]) -> list[Standing]:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from fastsoftmax._terminal import duration, significant
 from fastsoftmax.bench.page import memory
-from fastsoftmax.bench.page.standing import Sizes, Standing, Summary, sizes_of
-from fastsoftmax.bench.page.units import ratio
+from fastsoftmax.bench.page.standing import Own, Sizes, Standing, Summary, behind, sizes_of
+from fastsoftmax.bench.page.units import ratio, several
 from fastsoftmax.bench.results import Result, Startup
 
 
@@ -69,12 +69,15 @@ def _result(result: Result, fastest: float) -> tuple[Cell, ...]:
     )
 
 
-def lost(found: Sequence[Standing]) -> Table:
-    """Cases as `standing.behind` has them."""
+NO_PEERS = "no other library took part"
+
+
+def lost(found: Sequence[Standing], subject: str | None) -> Table:
+    """Cases as `standing.behind` has them, and what it means if there are none."""
     columns = ["ratio", "case", "sizes", "ours", "best peer", "its time", "our ULP", "its ULP"]
     columns += ["our share of the limit", "certain"]
     rows = []
-    for standing in found:
+    for standing in behind(found):
         own, peer, value = standing.subject, standing.best_peer, standing.ratio
         if own is None or peer is None or value is None:
             continue
@@ -93,7 +96,18 @@ def lost(found: Sequence[Standing]) -> Table:
                 Cell("yes" if standing.certain else "no"),
             )
         )
-    return Table("Where a peer is faster", columns, rows)
+    compared = sum(standing.ratio is not None for standing in found)
+    if rows:
+        said = (
+            f"Every case in which the best peer's median is below that of {subject}, worst first."
+        )
+    elif compared:
+        said = f"In none of {several(compared, 'case')} with a peer, of {len(found)} in all."
+    elif any(standing.best_peer is not None for standing in found):
+        said = "Not known: no case has both a peer and what stands for this package."
+    else:
+        said = f"Not known: {NO_PEERS}."
+    return Table("Where a peer is faster", columns, rows, said)
 
 
 def summaries(found: Sequence[Summary]) -> Table:
@@ -139,8 +153,8 @@ def startup(found: Sequence[Startup]) -> Table:
     columns = ["contestant", "compiled before", "import", "first call"]
     said = (
         "What a program pays before its first result, each in a process of its own: the import, "
-        "where NumPy is there already, and a first call on ten numbers, which loads the backend, or "
-        "compiles it if no program did so before."
+        "where NumPy is there already, and a first call on ten numbers, which loads the backend, "
+        "or compiles it if no program did so before."
     )
     return Table("Start-up", columns, rows, said)
 
@@ -148,6 +162,19 @@ def startup(found: Sequence[Startup]) -> Table:
 def _sizes(sizes: Sizes, result: Result) -> Cell:
     """Sorted by the logits that there are, or would be if every class took part."""
     return Cell(str(sizes), float(result.batch * result.classes))
+
+
+def beside_subject(found: Sequence[Own], subject: str | None) -> Table:
+    """The first table where there is no peer to compare with."""
+    rows = [
+        (Cell(own.contestant), _number(own.cases), Cell(ratio(own.mean), own.mean)) for own in found
+    ]
+    said = (
+        f"How fast this is beside others is not known: {NO_PEERS}. To measure those that are "
+        "installed too: fastsoftmax bench --peers all"
+    )
+    columns = ["contestant", "cases of both", f"mean time over that of {subject}"]
+    return Table("This package's own contestants", columns, rows, said)
 
 
 def _number(value: int) -> Cell:

@@ -35,6 +35,11 @@ def brief(value: float) -> str:
     return significant(value) if 1e-3 <= value < 1e5 else f"{value:.0e}"
 
 
+def several(number: int, what: str) -> str:
+    """A count of things: 1 cell, 12 cells."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
 def shape(sizes: Sequence[int]) -> str:
     """As users say it: 1024 x 1000."""
     return " x ".join(map(str, sizes))
