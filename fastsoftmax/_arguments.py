@@ -1,6 +1,6 @@
 """From the text of a command line's argument to its value, or to a line that says what is wrong.
 
-Only `cli` uses this; what there is to choose from is known elsewhere.
+Only the commands and `pytest benchmarks` use this; what there is to choose from is known elsewhere.
 """
 
 from __future__ import annotations
@@ -178,3 +178,25 @@ def thread_count(text: str) -> int:
             return count
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def add_backends(to: argparse.ArgumentParser, default: str | None = "all") -> None:
+    """The option of commands that run some of the backends."""
+    to.add_argument(
+        "--backend",
+        type=backends,
+        default=default,
+        metavar="NAMES",
+        help="comma-separated, from those that `fastsoftmax info` calls usable (default: all)",
+    )
+
+
+def add_threads(to: argparse.ArgumentParser) -> None:
+    """The option of commands that measure on numbers of threads."""
+    to.add_argument(
+        "--threads",
+        type=thread_counts,
+        default="1,max",
+        metavar="COUNTS",
+        help="numbers of threads; max is what a call would use (default: 1,max)",
+    )
