@@ -103,6 +103,28 @@ COLUMN = """(name) => {
 }"""
 
 
+OVERLAPS = """() => [...document.querySelectorAll("svg.chart")].flatMap((chart) => {
+  const texts = [...chart.querySelectorAll("text")].map((text) => [text.textContent,
+                                                                  text.getBoundingClientRect()]);
+  const apart = (a, b) => a.right < b.left + 1 || b.right < a.left + 1 || a.bottom < b.top + 4 ||
+                          b.bottom < a.top + 4;  // the boxes of lines hold room above and below
+  return texts.flatMap(([one, a], i) => texts.slice(i + 1).flatMap(([other, b]) =>
+    apart(a, b) ? [] : [[chart.querySelector("title").textContent, one, other]]));
+})"""
+"""Pairs of texts that lie on each other, each with the title of its chart."""
+
+UNSORTED = """() => [...document.querySelectorAll("table.sortable")].flatMap((table) =>
+  [...table.tHead.rows[0].cells].flatMap((header, i) => {
+    header.querySelector("button").click();
+    const shown = [...table.tBodies[0].rows].map((row) => row.cells[i]);
+    const keys = shown.map((cell) => cell.dataset.key).filter((key) => key !== undefined);
+    const right = keys.map(Number).every((key, j) => j === 0 || keys[j - 1] <= key);
+    header.setAttribute("aria-sort", "none");
+    return right ? [] : [table.id + ": " + header.textContent];
+  }))"""
+"""Columns that a click did not sort; leaves every table by its last column."""
+
+
 def check(browser, page):
     """Each finding: what was looked at, and whether it is well."""
     browser.ask("Network.setBypassServiceWorker", bypass=True)
@@ -131,6 +153,11 @@ def check(browser, page):
             }})"""
         ),
     )
+
+    over = browser.evaluate(f"({OVERLAPS})()")
+    yield f"no text of a chart lies on another {over or ''}", over == []
+    wrong = browser.evaluate(f"({UNSORTED})()")
+    yield f"every table sorts by every column {wrong or ''}", wrong == []
 
     values = f"({COLUMN})('median')[2]"
     rows = browser.evaluate(values)
@@ -174,7 +201,7 @@ def check(browser, page):
         )
         ink, ground = (sum(map(int, colour[4:-1].split(","))) for colour in colours)
         yield f"{scheme} mode is {scheme}", (ground > ink) == (scheme == "light")
-    for width in (360, 768, 1280):
+    for width in (360, 400, 768, 1200):
         browser.ask(
             "Emulation.setDeviceMetricsOverride",
             width=width,

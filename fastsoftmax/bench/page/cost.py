@@ -17,6 +17,9 @@ from fastsoftmax.bench.results import Result
 DASHES = ("none", "7 3", "2 3")
 """One for each number of candidates in a chart: more lines are told apart by nobody."""
 
+_UNITS = (1e-6, "us"), (1e-3, "ms"), (1.0, "s")
+"""Of an axis: the first with which numbers stay shorter than 10,000, for which there is room."""
+
 
 class Curve(NamedTuple):
     """One contestant, one number of candidates or rows, more and more classes."""
@@ -62,7 +65,13 @@ def _chart(
     results = [result for curve in curves for result in curve.results]
     x = axes.across((result.classes for result in results), 10)
     y = axes.upwards((seconds for result in results for seconds in result.seconds), 10)
-    body = axes.frame(x, y, ("classes", "time of a call in us"), (count, _microseconds))
+    unit, name = next(((u, n) for u, n in _UNITS if y.high < 1e4 * u), _UNITS[-1])
+    body = axes.frame(
+        x,
+        y,
+        ("classes", f"time of a call in {name}"),
+        (count, lambda seconds: count(seconds / unit)),
+    )
     dashes = dict(zip(numbers, DASHES, strict=False))
     order = list(looks)  # the first one last, so that it lies on top
     for curve in sorted(curves, key=lambda c: -order.index(c.contestant)):
@@ -84,10 +93,6 @@ def _chart(
         axes.PLOT_HEIGHT + axes.legend_height(names),
         body + axes.legend(entries, axes.PLOT_HEIGHT + 6),
     )
-
-
-def _microseconds(seconds: float) -> str:
-    return count(seconds * 1e6)
 
 
 def _drawn(curve: Curve, x: Scale, y: Scale, look: Look, dashes: str) -> str:
