@@ -85,6 +85,7 @@ _REPORT_EPILOG = """\
 examples:
   fastsoftmax report result.json --html result.html
   fastsoftmax report laptop.json server.json --html both.html --markdown both.md --svg charts
+  fastsoftmax report result.json --png pictures
   fastsoftmax report result.json --into README.md
 """
 
@@ -228,16 +229,18 @@ def _report(arguments: argparse.Namespace) -> int:
     if arguments.into is not None:
         return _into(arguments)
     made = [file for file in (arguments.html, arguments.markdown) if file is not None]
-    if not made and arguments.svg is None:
+    if not made and arguments.svg is None and arguments.png is None:
         raise argparse.ArgumentTypeError(
-            "nothing to write: give --html, --markdown, --svg or --into"
+            "nothing to write: give --html, --markdown, --svg, --png or --into"
         )
     read = {file.resolve() for file in arguments.files}
     twice = [str(file) for file in made if file.resolve() in read or made.count(file) > 1]
     if twice:
         raise argparse.ArgumentTypeError(f"{twice[0]} would be written over")
     try:
-        return page.run(arguments.files, arguments.html, arguments.markdown, arguments.svg)
+        return page.run(
+            arguments.files, arguments.html, arguments.markdown, arguments.svg, arguments.png
+        )
     except (results.InvalidResults, Unavailable) as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -246,8 +249,10 @@ def _into(arguments: argparse.Namespace) -> int:
     from fastsoftmax.bench import page, results
     from fastsoftmax.bench.page.into import WrongMarkers
 
-    if arguments.html or arguments.markdown or arguments.svg:
-        raise argparse.ArgumentTypeError("--into is not allowed with --html, --markdown or --svg")
+    if arguments.html or arguments.markdown or arguments.svg or arguments.png:
+        raise argparse.ArgumentTypeError(
+            "--into is not allowed with --html, --markdown, --svg or --png"
+        )
     if len(arguments.files) > 1:
         raise argparse.ArgumentTypeError(f"--into takes one FILE, not {len(arguments.files)}")
     try:
@@ -392,12 +397,13 @@ def _add_report(report: argparse.ArgumentParser) -> None:
     report.add_argument(
         "--markdown", type=_arguments.new_file, metavar="FILE", help="its tables alone"
     )
-    report.add_argument(
-        "--svg",
-        type=_arguments.folder,
-        metavar="FOLDER",
-        help="its charts, a file each; made if missing",
-    )
+    for ending in ("svg", "png"):
+        report.add_argument(
+            f"--{ending}",
+            type=_arguments.folder,
+            metavar="FOLDER",
+            help=f"its charts, {ending.upper()} files; made if missing",
+        )
     report.add_argument(
         "--into",
         type=Path,

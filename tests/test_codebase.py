@@ -24,7 +24,7 @@ PUBLIC |= {"__main__"}
 OPTIONAL = {
     *("numba", "llvmlite", "ml_dtypes", "torch", "jax", "scipy", "rich", "tensorflow", "onnx"),
     *("onnxruntime", "threadpoolctl", "mpmath", "sklearn", "dask", "psutil"),
-    *("ai_edge_litert", "flatbuffers", "jsonschema", "jinja2", "markupsafe", "numexpr"),
+    *("ai_edge_litert", "flatbuffers", "jsonschema", "jinja2", "markupsafe", "numexpr", "resvg_py"),
 }
 
 
@@ -125,6 +125,15 @@ def test_a_peer_is_imported_by_one_file_of_the_benchmark(library):
     bench = files("fastsoftmax/bench", ".py")
     roots = {path: {name.partition(".")[0] for name in imports(path)} for path in bench}
     assert [Path(path).parent.name for path in bench if library in roots[path]] == ["peers"]
+
+
+@pytest.mark.parametrize(
+    ("library", "user"),
+    [("resvg_py", "page/png"), ("jinja2", "page/html"), ("jsonschema", "results")],
+)
+def test_what_reads_results_and_shows_them_is_imported_by_one_file(library, user):
+    users = [path for path in PYTHON if library in {n.split(".")[0] for n in imports(path)}]
+    assert users == [f"fastsoftmax/bench/{user}.py"]
 
 
 @pytest.mark.parametrize("path", PYTHON)

@@ -7,9 +7,12 @@ import json
 import math
 import re
 import runpy
+import struct
 import sys
 import xml.etree.ElementTree as ET
+import zlib
 from base64 import b64encode
+from functools import partial
 from hashlib import sha256
 from html import escape as html_escape
 from html.parser import HTMLParser
@@ -19,7 +22,18 @@ import numpy as np
 import pytest
 
 from fastsoftmax._terminal import duration, significant
-from fastsoftmax.bench.page import axes, colours, figures, heat, html, standing, svg, units
+from fastsoftmax.bench.page import (
+    axes,
+    colours,
+    figures,
+    heat,
+    html,
+    png,
+    standing,
+    style,
+    svg,
+    units,
+)
 from fastsoftmax.bench.page.section import section
 from fastsoftmax.bench.results import parse
 from fastsoftmax.cli import main
@@ -52,7 +66,7 @@ def report(tmp_path, capsys):
         for i, content in enumerate(documents):
             files.append(tmp_path / f"{i}.json")
             files[-1].write_text(json.dumps(content))
-        options = {"html": "--html", "md": "--markdown", "svg": "--svg"}
+        options = {"html": "--html", "md": "--markdown", "svg": "--svg", "png": "--png"}
         made = {ending: tmp_path / f"made.{ending}" for ending in wanted}
         arguments = [part for e in wanted for part in (options[e], str(made[e]))]
         assert main(["report", *map(str, files), *arguments]) == 0
@@ -208,7 +222,7 @@ def test_memory_and_startup_have_tables_where_they_were_measured(report, everyth
     known = [r for r in everything["results"] if r["peak_bytes"] is not None]
     assert len(taken) == len(known)
     ours = [row for row in taken if row[head.index("contestant")] == "cpp:avx512"]
-    assert [row[2:3] + row[4:] for row in ours] == [
+    assert [[row[3], *row[:2]] for row in ours] == [
         ["with out=", "under 1 MB", "-"],
         ["with out=", "12.5 MB", "0.38x"],
         ["without out=", "32.8 MB", "1.00x"],
@@ -464,7 +478,7 @@ def test_error_against_speed_has_every_case_at_its_speed_beside_the_fastest(docu
 
 def test_the_cost_by_classes_has_every_contestant_s_quartiles(everything):
     (chart,) = [c for c in drawn(everything, "cost") if c.title.startswith("sampled")]
-    assert "128 x 64, 64, 1,024 sampled" in chart.title
+    assert "128 x 64, 64 and 1,024 sampled" in chart.title
     results = [r for r in everything["results"] if r["operation"].startswith("sampled")]
     places = {}
     pattern = r'<path d="M([\d.]+) ([\d.]+)V([\d.]+)"[^>]*></path>(?:<\w+ [^>]*><title>)(.*?)<'
@@ -531,6 +545,89 @@ def test_charts_are_files_that_are_well_formed(report, document):
         title.replace("\x01", "\ufffd") for title in page.titles
     ]
     assert all(re.fullmatch(r"\d{3}-[a-z0-9-]+\.svg", file.name) for file in files)
+
+
+def pixels(image):
+    """The rows of a PNG without a palette, each of (red, green, blue, alpha)."""
+    assert image[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height, depth, kind = struct.unpack(">IIBB", image[16:26])
+    assert (depth, kind) == (8, 6)
+    data, at = b"", 8
+    while at < len(image):
+        (length,) = struct.unpack(">I", image[at : at + 4])
+        if image[at + 4 : at + 8] == b"IDAT":
+            data += image[at + 8 : at + 8 + length]
+        at += length + 12
+    lines = np.frombuffer(zlib.decompress(data), np.uint8).reshape(height, 1 + 4 * width)
+    found = np.zeros((height + 1, 4 * width + 4), int)
+    for y, (filtered, *line) in enumerate(lines.tolist(), 1):
+        above, row = found[y - 1].tolist(), [0] * 4
+        for i, value in enumerate(line, 4):
+            left, up, corner = row[i - 4], above[i], above[i - 4]
+            nearest = min(
+                (abs(up - corner), 0, left),
+                (abs(left - corner), 1, up),
+                (abs(left + up - 2 * corner), 2, corner),
+            )[2]
+            row.append((value + (0, left, up, (left + up) // 2, nearest)[filtered]) % 256)
+        found[y] = row
+    return found[1:, 4:].reshape(height, width, 4)
+
+
+def test_pngs_are_light_twice_as_large_and_have_their_text(report, document):
+    pytest.importorskip("resvg_py")
+    try:
+        list(png.images([]))
+    except html.Unavailable as error:
+        pytest.skip(str(error))
+    document["results"] = document["results"][:6]
+    made = report(document, wanted=("svg", "png"))
+    charts, images = (sorted(made[ending].iterdir()) for ending in ("svg", "png"))
+    assert [c.stem for c in charts] == [i.stem for i in images]
+    for chart, image in zip(charts, images, strict=True):
+        root = ET.parse(chart).getroot()
+        width, height = struct.unpack(">II", image.read_bytes()[16:24])
+        assert width == pytest.approx(2 * float(root.get("width")), abs=1)
+        assert height == pytest.approx(2 * float(root.get("height")), abs=1)
+    shown = pixels(images[0].read_bytes())
+    assert (shown[0, 0] == (255, 255, 255, 255)).all()
+    heading = shown[: (2 * 20), :, :3]
+    assert (heading == (0x1F, 0x23, 0x28)).all(-1).sum() > 100  # strokes of letters
+
+
+def test_without_resvg_or_a_font_pngs_are_refused(tmp_path, capsys, monkeypatch, document):
+    resvg = pytest.importorskip("resvg_py")
+    file, folder = tmp_path / "a.json", tmp_path / "png"
+    file.write_text(json.dumps(document))
+    monkeypatch.setattr(resvg, "svg_to_bytes", partial(resvg.svg_to_bytes, skip_system_fonts=True))
+    assert "fonts-dejavu-core" in refused(capsys, file, "--png", folder)
+    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    page = tmp_path / "a.html"
+    assert "fastsoftmax[bench]" in refused(capsys, file, "--png", folder, "--html", page)
+    assert not folder.exists()
+    assert not page.exists()
+
+
+def test_plain_colours_are_those_of_the_light_page():
+    light = style.light_sheet()
+    assert not re.search(r"var\(|--|@media", light)
+    assert ".chart text { fill: #1f2328; }" in light
+    rules = re.findall(r"\.chart[ .\w]*\{", style.sheet().partition("@media")[0])
+    assert re.findall(r"\.chart[ .\w]*\{", light) == rules
+
+
+def test_a_long_title_is_not_cut_in_a_file(document):
+    document["results"][0]["operation"] = "an operation with a long name, " * 3
+    (chart, *_) = [c for c in drawn(document, "throughput") if c.title.startswith("an op")]
+    tree = ET.fromstring(chart.standalone())
+    lines = [
+        t for t in tree.iter("{http://www.w3.org/2000/svg}text") if t.get("class") == "heading"
+    ]
+    assert " ".join(line.text for line in lines).split() == chart.title.split()
+    left, top, width, height = map(float, tree.get("viewBox").split())
+    assert top < float(lines[0].get("y")) < float(lines[-1].get("y")) < 0
+    assert (width, height) == (float(tree.get("width")), float(tree.get("height")))
+    assert max(len(line.text) for line in lines) * svg.WIDTH < width - left
 
 
 @pytest.mark.parametrize("base", [0, 2, 10])

@@ -1,8 +1,8 @@
 """`fastsoftmax report`: files of results in, a page, Markdown and charts out. Measures nothing.
 
 `section` gathers what is said of a document: `standing` who is ahead, `setting` and `tables` words
-and numbers, `figures` the charts. `html` and `markdown` are two ways to write it down; `into` puts
-`excerpts` of it into a text.
+and numbers, `figures` the charts. `html` and `markdown` are two ways to write it down, `png`
+makes pictures of the charts; `into` puts `excerpts` of the results into a text.
 """
 
 from __future__ import annotations
@@ -10,14 +10,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastsoftmax.bench.page import html, into, markdown
+from fastsoftmax.bench.page import html, into, markdown, png
 from fastsoftmax.bench.page.printable import printable
 from fastsoftmax.bench.page.section import section
+from fastsoftmax.bench.page.svg import Chart
 from fastsoftmax.bench.results import Results, load
 
 
 def run(
-    files: Sequence[Path], page: Path | None, markdown_file: Path | None, folder: Path | None
+    files: Sequence[Path],
+    page: Path | None,
+    markdown_file: Path | None,
+    svg_folder: Path | None,
+    png_folder: Path | None,
 ) -> int:
     """Read files of results and write what is asked for.
 
@@ -29,8 +34,8 @@ def run(
         Where the HTML goes, a single file.
     markdown_file : Path, optional
         Where the Markdown goes.
-    folder : Path, optional
-        Where the charts go, an SVG each; made if it is not there.
+    svg_folder, png_folder : Path, optional
+        Where the charts go, an SVG or a PNG each; made if it is not there.
 
     Returns
     -------
@@ -42,20 +47,27 @@ def run(
     fastsoftmax.bench.results.InvalidResults
         If one of the files cannot be read; nothing is written then.
     fastsoftmax.bench.page.html.Unavailable
-        If the page is asked for and Jinja is missing; nothing is written then.
+        If the page is asked for and Jinja is missing, or PNGs and resvg or a font; nothing is
+        written then.
     """
     sections = [section(load(file), number) for number, file in enumerate(files, 1)]
+    drawn = [c for s in sections for charts in s.charts.values() for c in charts]
     texts: dict[Path, str] = {}
+    images: dict[Path, bytes] = {}
     if page is not None:
         texts[page] = html.text(sections)
     if markdown_file is not None:
         texts[markdown_file] = markdown.text(sections)
-    if folder is not None:
-        drawn = [c for s in sections for charts in s.charts.values() for c in charts]
-        texts |= {folder / c.file_name(i): c.standalone() for i, c in enumerate(drawn, 1)}
+    if svg_folder is not None:
+        texts |= zip(_paths(svg_folder, drawn, "svg"), (c.standalone() for c in drawn), strict=True)
+    if png_folder is not None:
+        images |= zip(_paths(png_folder, drawn, "png"), png.images(drawn), strict=True)
+    for folder in filter(None, (svg_folder, png_folder)):
         folder.mkdir(exist_ok=True)
     for path, text in texts.items():
         _write(path, text)
+    for path, image in images.items():
+        path.write_bytes(image)
     return 0
 
 
@@ -105,6 +117,10 @@ def put_into(target: Path, file: Path, *, check: bool) -> int:
     elif after != before:
         target.write_bytes(after.encode())
     return int(check and after != before)
+
+
+def _paths(folder: Path, charts: Sequence[Chart], ending: str) -> list[Path]:
+    return [folder / chart.file_name(i, ending) for i, chart in enumerate(charts, 1)]
 
 
 def _write(path: Path, text: str) -> None:

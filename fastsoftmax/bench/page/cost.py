@@ -82,7 +82,7 @@ def _chart(
     if len(numbers) > 1:
         entries += [(f"{n:,} {what}", partial(axes.stroke, dashes[n])) for n in numbers]
     names = [name for name, _ in entries]
-    said = ", ".join(f"{n:,}" for n in numbers)
+    said = " and ".join(f"{n:,}" for n in numbers)
     low, high = (duration(end(r.seconds.median for r in results)) for end in (min, max))
     return Chart(
         "cost",

@@ -10,11 +10,12 @@ from importlib.util import find_spec
 from itertools import count
 
 from fastsoftmax.bench.page.section import Section
+from fastsoftmax.bench.page.style import sheet
 from fastsoftmax.bench.page.svg import Chart
 
 
 class Unavailable(RuntimeError):
-    """Jinja, which the page is made with, is not installed."""
+    """What the page or its pictures are made with is not installed."""
 
 
 def require() -> None:
@@ -49,7 +50,7 @@ def text(sections: Sequence[Section]) -> str:
     digest = b64encode(sha256(script.encode()).digest()).decode()
     return environment.get_template("page.html.j2").render(
         sections=sections,
-        style=Markup(_part("page.css") + _part("chart.css")),
+        style=Markup(_part("page.css") + sheet()),
         script=Markup(script),
         policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
     )

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import re
 from html import escape
-from importlib.resources import files
+from textwrap import wrap
 from typing import NamedTuple
+
+from fastsoftmax.bench.page.style import light_sheet, sheet
 
 WIDTH = 6.8
 """Pixels that a character of the charts' 11 px takes at most, on average: text is not measured."""
+
+LINE, FILE_WIDTH = 16.0, 344.0
+"""From a line of a file's heading to the next; what a file takes at least, for that."""
 
 
 def tag(name: str, content: str = "", /, **attributes: str | float) -> str:
@@ -59,20 +64,24 @@ class Chart(NamedTuple):
         box = f"0 0 {_value(self.width)} {_value(self.height)}"
         return self._drawn(identity, box, self.body)
 
-    def standalone(self) -> str:
-        """A file: with its title drawn, its style and the namespace."""
-        style = files(__package__).joinpath("chart.css").read_text(encoding="utf-8")
-        shown = shortened(self.title, int(self.width / 7))
-        heading = words(shown, 4, -8, class_="heading")
-        box = f"0 -26 {_value(self.width)} {_value(self.height + 26)}"
-        ground = tag("rect", class_="ground", y=-26, width="100%", height="100%")
+    def standalone(self, *, light: bool = False) -> str:
+        """A file: with its title drawn, its style and the namespace; `light` in plain colours."""
+        style = light_sheet() if light else sheet()
+        width = max(self.width, FILE_WIDTH)
+        lines = wrap(self.title, int(width / 7.4)) or [""]
+        top = -LINE * len(lines) - 12
+        heading = "".join(
+            words(line, 4, top + LINE * i, class_="heading") for i, line in enumerate(lines, 1)
+        )
+        box = f"0 {_value(top)} {_value(width)} {_value(self.height - top)}"
+        ground = tag("rect", class_="ground", y=top, width="100%", height="100%")
         drawn = self._drawn("chart", box, tag("style", style) + ground + heading + self.body)
         return drawn.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1) + "\n"
 
-    def file_name(self, number: int) -> str:
+    def file_name(self, number: int, ending: str) -> str:
         """A name for its file, whatever is in the title."""
         plain = re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")[:80]
-        return f"{number:03d}-{self.kind}-{plain}.svg"
+        return f"{number:03d}-{self.kind}-{plain}.{ending}"
 
     def _drawn(self, identity: str, box: str, body: str) -> str:
         named = tag("title", escape(self.title), id=f"{identity}-title") + tag(
@@ -85,6 +94,6 @@ class Chart(NamedTuple):
             role="img",
             aria_labelledby=f"{identity}-title {identity}-desc",
             viewBox=box,
-            width=float(self.width),
-            height=float(box.rpartition(" ")[2]),
+            width=float(box.split()[2]),
+            height=float(box.split()[3]),
         )

@@ -132,13 +132,15 @@ def taken(results: Sequence[Result]) -> Table:
             call, share = memory.call_of(result), memory.of_logits(result)
             rows.append(
                 (
-                    *map(Cell, call),
-                    Cell(result.key.contestant),
                     Cell(memory.megabytes(result.peak_bytes), float(result.peak_bytes)),
                     Cell(ratio(share), share) if share else _NONE,
+                    Cell(result.key.contestant),
+                    Cell(call.way),
+                    Cell(call.operation),
+                    Cell(call.sizes),
                 )
             )
-    columns = ["operation", "sizes", "call", "contestant", "memory", "of the logits"]
+    columns = ["memory", "of the logits", "contestant", "call", "operation", "sizes"]
     return Table("Memory of a call", columns, rows, memory.EXPLAINED)
 
 
