@@ -30,10 +30,12 @@ def chart(group: Group, found: Sequence[Standing], looks: Mapping[str, Look]) ->
         return None
     x = axes.across((error for _, error, _ in points), 10)
     y = axes.upwards([1.0, *(speed for _, _, speed in points)], 10)
+    # Products round like the largest of their sums: single numbers would be judged by them.
+    of = " of the largest number" if group.sampled else ""
     body = axes.frame(
         x,
         y,
-        ("largest error in ULP", "speed beside the fastest"),
+        (f"largest error in ULP{of}", "speed beside the fastest"),
         (count, lambda v: f"{v:g}"),
     )
     body += tag("path", class_="limit", d=f"M{x.start} {y(1):.1f}H{x.end}", stroke_dasharray="4 3")

@@ -16,6 +16,8 @@ from fastsoftmax.bench.results import PLAIN, Result, Results
 _US = "fastsoftmax"
 """What the subject is called there: a reader of a README has not heard of backends yet."""
 
+_OF_LARGEST = "With a sample of the classes: in ULP of the largest number of a result."
+
 _STARRED = "\\*: disturbed by other work on the machine."
 
 
@@ -82,7 +84,12 @@ def _accuracy(document: Results) -> str | None:
         [*map(plain, case), *(significant(row[n]) if n in row else "-" for n in names)]
         for case, row in rows.items()
     ]
-    return lines(["operation", "dtype", *map(plain, names)], shown) if rows else None
+    if not rows:
+        return None
+    made = lines(["operation", "dtype", *map(plain, names)], shown)
+    sampled = {r.key.operation for r in document.results if r.key.sampled is not None}
+    noted = any(operation in sampled for operation, _ in rows)
+    return f"{made}\n\n{_OF_LARGEST}" if noted else made
 
 
 def _startup(document: Results) -> str | None:

@@ -10,7 +10,7 @@ from fastsoftmax._terminal import duration, significant
 from fastsoftmax.bench.page.colours import BALANCE, SEQUENCE, between, ink
 from fastsoftmax.bench.page.standing import Group, Standing
 from fastsoftmax.bench.page.svg import Chart, tag, tip, words
-from fastsoftmax.bench.page.units import brief, count, ratio, several
+from fastsoftmax.bench.page.units import brief, count, ratio
 from fastsoftmax.bench.results import Result
 
 CELL_WIDTH, CELL_HEIGHT, LEFT, TOP = 62.0, 30.0, 64.0, 34.0
@@ -132,8 +132,11 @@ def _chart(
         ]
     starred = any("*" in cell.shown for cell in cells.values())
     lowest, highest = (end(cells.values(), key=lambda c: c.value) for end in (min, max))
-    said = f"{what} From {lowest.shown} to {highest.shown} in {several(len(cells), 'cell')}." + (
-        " *: disturbed by other work on the machine." if starred else ""
+    span = f" From {lowest.shown} to {highest.shown} in {len(cells)} cells."
+    said = (
+        what
+        + span * (len(cells) > 1)
+        + (" *: disturbed by other work on the machine." if starred else "")
     )
     return Chart(kind, title, said, width + 2, height + 2, "".join(parts))
 

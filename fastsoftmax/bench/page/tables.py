@@ -133,14 +133,14 @@ def taken(results: Sequence[Result]) -> Table:
             rows.append(
                 (
                     Cell(memory.megabytes(result.peak_bytes), float(result.peak_bytes)),
-                    Cell(ratio(share), share) if share else _NONE,
                     Cell(result.key.contestant),
                     Cell(call.way),
+                    Cell(ratio(share), share) if share else _NONE,
                     Cell(call.operation),
                     Cell(call.sizes),
                 )
             )
-    columns = ["memory", "of the logits", "contestant", "call", "operation", "sizes"]
+    columns = ["memory", "contestant", "call", "of the logits", "operation", "sizes"]
     return Table("Memory of a call", columns, rows, memory.EXPLAINED)
 
 
@@ -152,11 +152,11 @@ def startup(found: Sequence[Startup]) -> Table:
         cached = ("yes" if entry.cached else "no") if entry.contestant in compilers else "-"
         times = (entry.import_seconds, entry.first_call_seconds)
         rows.append((Cell(entry.contestant), Cell(cached), *(Cell(duration(t), t) for t in times)))
-    columns = ["contestant", "compiled before", "import", "first call"]
+    columns = ["contestant", "cached", "import", "first call"]
     said = (
         "What a program pays before its first result, each in a process of its own: the import, "
-        "where NumPy is there already, and a first call on ten numbers, which loads the backend, "
-        "or compiles it if no program did so before."
+        "where NumPy is there already, and a first call on ten numbers, which loads the backend. "
+        "Cached: what has to be compiled had been, by a program before."
     )
     return Table("Start-up", columns, rows, said)
 
