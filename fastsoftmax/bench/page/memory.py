@@ -7,6 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from fastsoftmax._terminal import significant
+from fastsoftmax.bench.memory import RESOLUTION
 from fastsoftmax.bench.page import axes, units
 from fastsoftmax.bench.page.axes import Scale
 from fastsoftmax.bench.page.colours import CATEGORIES
@@ -19,8 +20,8 @@ LEFT, RIGHT, TOP, BAR, GAP, BELOW = 96.0, 62.0, 8.0, 13.0, 6.0, 36.0
 
 _ITEM_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
-_UNDER = "under 1 MB"
-"""What 0 stands for: the kernel's counters do not tell less."""
+_UNDER = f"under {RESOLUTION >> 20} MB"
+"""What 0 stands for."""
 
 EXPLAINED = (
     "Resident memory at the peak of a call beyond what was there before it, by the kernel's count, "
