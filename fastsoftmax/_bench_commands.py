@@ -24,7 +24,8 @@ Time every backend, and the other libraries that --peers names, in turns on the 
 loops that only copy, only read or only exponentiate. What is measured are families of cases, each of
 which answers a question, or cases of your own. Results are checked before they are timed; a wrong one
 of this package ends the run with exit code 1. What something else on this machine has disturbed is
-measured again, and marked. With --quick it ends within a minute. Ctrl-C keeps what is done so far.
+measured again, and marked. With --quick it ends within a minute, and says how many cases it left out.
+Ctrl-C prints what is done so far, and writes it to the files.
 """
 
 _TARGETS = """\
@@ -97,9 +98,7 @@ def add_to(command: Callable[..., argparse.ArgumentParser]) -> None:
     _add_bench(bench)
     _arguments.add_backends(bench, default=None)
     _arguments.add_threads(bench)
-    _add_pace(
-        bench, "contestants", f"{_FIRST_LOOK}; ends within a minute, and says what it left out"
-    )
+    _add_pace(bench, "contestants", f"{_FIRST_LOOK}; ends within a minute")
 
     about = "what became faster or slower between two files of results"
     _add_compare(command("compare", _compare, about, _COMPARE, _COMPARE_EPILOG))
@@ -121,13 +120,16 @@ def add_to(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    from fastsoftmax.bench import command
+    from fastsoftmax.bench import command, results
     from fastsoftmax.bench.page.html import Unavailable, require
 
     if arguments.html is not None:
+        if arguments.json is not None and arguments.json.resolve() == arguments.html.resolve():
+            raise argparse.ArgumentTypeError(f"--json and --html are the same {arguments.html}")
         try:
             require()
-        except Unavailable as error:
+            results.require()
+        except (Unavailable, results.InvalidResults) as error:
             raise argparse.ArgumentTypeError(str(error)) from None
     names = (arguments.backend or []) + (arguments.isa or []) or list(fs.backends())
     families = _families(arguments)
@@ -147,7 +149,8 @@ def _bench(arguments: argparse.Namespace) -> int:
 def _families(arguments: argparse.Namespace) -> list[str]:
     """The families that are asked for; none if cases of their own are."""
     own = ("op", "shape", "batch", "classes", "axis", "no_out", "sampled", "columns")
-    given = [name for name in own if getattr(arguments, name) not in (None, False)]
+    unset = (None, False)  # by identity: --axis 0 equals False
+    given = [name for name in own if all(getattr(arguments, name) is not one for one in unset)]
     if arguments.family is not None and given:
         name = given[0].replace("_", "-")
         raise argparse.ArgumentTypeError(f"--{name} is not allowed with --family")
@@ -170,6 +173,8 @@ def _cases(arguments: argparse.Namespace, families: Sequence[str]) -> Sequence[A
             raise argparse.ArgumentTypeError("--shape is not allowed with --batch or --classes")
         shapes = arguments.shape or list(product(grid[0] or BATCHES, grid[1] or CLASSES))
         sampled = not TASKS.keys().isdisjoint(operations)
+        if not sampled:
+            _refuse_sizes_of_samples(arguments)
         part = Part(
             operations,
             shapes,
@@ -185,6 +190,14 @@ def _cases(arguments: argparse.Namespace, families: Sequence[str]) -> Sequence[A
             "--inputs cold is not for a sample of the classes: no copies are made of its table"
         )
     return found
+
+
+def _refuse_sizes_of_samples(arguments: argparse.Namespace) -> None:
+    from fastsoftmax.bench.sampled import TASKS
+
+    for name in ("sampled", "columns"):
+        if getattr(arguments, name) is not None:
+            raise argparse.ArgumentTypeError(f"--{name} is for --op {' or '.join(TASKS)}")
 
 
 def _check(part: Part, sampled: bool) -> None:
@@ -301,7 +314,8 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
         "--sampled",
         type=_arguments.list_of(_arguments.whole),
         metavar="SIZES",
-        help=f"candidates drawn, where only a sample of the classes is (default: {CANDIDATES})",
+        help="candidates drawn, where only a sample of the classes is: float32 on one thread "
+        f"(default: {CANDIDATES})",
     )
     own.add_argument(
         "--columns",

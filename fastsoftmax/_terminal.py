@@ -6,6 +6,7 @@ Knows nothing of softmax. Results go to stdout by the callers, progress goes to 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
@@ -46,7 +47,8 @@ def duration(seconds: float) -> str:
 def progress(total: int, label: str) -> AbstractContextManager[Step]:
     """Show how far a job of `total` steps is; call the result with a text as each step begins.
 
-    A bar on a terminal where rich is installed, else a line for every fifth of the way.
+    A bar on a terminal where rich is installed, else a line for every fifth of the way. Both say
+    how long the rest takes if it goes on as so far.
     """
     shown = _bar if sys.stderr.isatty() and find_spec("rich") else _lines
     return shown(total, label)
@@ -54,12 +56,16 @@ def progress(total: int, label: str) -> AbstractContextManager[Step]:
 
 @contextmanager
 def _lines(total: int, label: str) -> Iterator[Step]:
-    begun = 0
+    begun, start = 0, time.perf_counter()
 
     def step(text: str) -> None:
         nonlocal begun
         if begun == 0 or begun * 5 // total > (begun - 1) * 5 // total:
-            sys.stderr.write(f"{label}: {100 * begun // total:3d} %  {text}\n")
+            left = ""
+            if begun:
+                each = (time.perf_counter() - start) / begun
+                left = f"; {each * (total - begun):.0f} s left"
+            sys.stderr.write(f"{label}: {100 * begun // total:3d} %  {text}{left}\n")
             sys.stderr.flush()
         begun += 1
 

@@ -138,6 +138,14 @@ def test_expected_counts_of_another_number_of_tries_are_found(work, step):
 # Arrays -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("classes", [1, 2, 300])
+def test_where_all_classes_are_drawn_each_is_expected(classes):
+    for case in (SampledCase(DRAW, classes, classes), SampledCase(STEP, classes, classes, 3, 4)):
+        _, worst = runner.admit(contestant("numpy"), SampledWorkload(case))
+        assert worst.ok
+    assert SampledWorkload(case)._expected_sum.tolist() == list(range(1, classes + 1))
+
+
 def test_all_classes_may_be_drawn(backend):
     work = SampledWorkload(SampledCase(STEP, 5, 5, 2, 3))
     _, worst = runner.admit(contestant(backend), work)

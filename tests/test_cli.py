@@ -391,6 +391,20 @@ def test_progress_without_a_terminal_is_a_few_lines(capsys):
     assert len(lines) == 5
 
 
+def test_progress_says_what_the_rest_takes_if_it_goes_on_like_that(monkeypatch, capsys):
+    clock = iter([100.0, 103.0, 120.0])
+    monkeypatch.setattr(_terminal.time, "perf_counter", lambda: next(clock))
+    with _terminal.progress(5, "job") as step:
+        for i in range(3):
+            step(f"part {i}")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "job:   0 %  part 0",
+        "job:  20 %  part 1; 12 s left",
+        "job:  40 %  part 2; 30 s left",
+    ]
+
+
 def test_progress_on_a_terminal_is_a_bar(monkeypatch, capsys):
     pytest.importorskip("rich")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)

@@ -1,6 +1,7 @@
 """The families of cases: what is in them, that every backend is right in it, what is refused."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +145,14 @@ def test_another_axis_and_results_that_calls_allocate(hasty, tmp_path, capsys):
     assert "2 x 3 x 5 over axis 1, no out" in capsys.readouterr().out
 
 
+def test_the_first_axis_is_asked_for_by_0(hasty, tmp_path):
+    file = tmp_path / "result.json"
+    sizes = ("--batch", "3", "--classes", "5")
+    assert main([*LEAST, *sizes, "--axis", "0", "--json", str(file)]) == 0
+    (one,) = measured(file)["results"]
+    assert (one["axis"], one["classes"]) == (0, 3)
+
+
 def test_a_call_that_allocates_gets_no_array():
     own = kind(SMALL[0]).contestant("numpy")
     for name in ("softmax", "cross_entropy+grad"):
@@ -178,8 +187,9 @@ def test_small_cases_have_no_memory(hasty):
 def test_what_comes_before_the_first_result_is_told(hasty, monkeypatch, tmp_path, capsys):
     asked = []
 
-    def measure(names):
+    def measure(names, repeats):
         asked.extend(names)
+        assert repeats == startup.REPEATS
         return [Startup(name, False, 0.125, 0.25) for name in names]
 
     monkeypatch.setattr(startup, "measure", measure)
@@ -224,6 +234,69 @@ def test_quick_ends_in_time_and_says_what_it_left_out(hasty, monkeypatch, tmp_pa
     assert said in capsys.readouterr().out
 
 
+def test_quick_starts_programs_once_and_not_when_it_is_late(hasty, monkeypatch, tmp_path):
+    clock = iter(range(0, 10_000, 30))  # the second backend's turn comes after 60 seconds
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    asked = []
+    monkeypatch.setattr(
+        startup, "measure", lambda names, repeats: asked.append((names, repeats)) or []
+    )
+    file = tmp_path / "result.json"
+    backends = ("--quick", "--family", "startup", "--backend", "numpy,numba")
+    if "numba" not in fs.backends():
+        pytest.skip("one backend is not enough")
+    assert main(["bench", *backends, "--threads", "1", "--json", str(file)]) == 0
+    assert asked == [(["numpy"], 1)]
+    assert "1 cases were left out: there was no time for them" in measured(file)["notes"]
+
+
+def test_the_rates_of_the_machine_do_not_count_as_a_case(hasty, monkeypatch, tmp_path):
+    # Else --quick would expect every case to take as long.
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+
+    def slow(threads):
+        now[0] += 40.0
+        return rates.NONE._replace(empty_call=1e-6)
+
+    monkeypatch.setattr(rates, "measure", slow)
+    file = tmp_path / "result.json"
+    sizes = ("--backend", "numpy", "--threads", "1", "--batch", "1,2", "--classes", "10")
+    assert main(["bench", "--quick", *sizes, "--json", str(file)]) == 0
+    assert [one["batch"] for one in measured(file)["results"]] == [1, 2]
+
+
+@pytest.mark.parametrize("error", [MemoryError("too large"), RuntimeError("too large")])
+def test_an_error_costs_no_case_before_it(error, hasty, monkeypatch, tmp_path, capsys):
+    whole = command.measure
+
+    def fails(case, *how):
+        if case.batch == 2:
+            raise error
+        return whole(case, *how)
+
+    monkeypatch.setattr(command, "measure", fails)
+    file = tmp_path / "result.json"
+    assert main([*LEAST, "--shape", "1x10,2x10,3x10", "--json", str(file)]) == 1
+    found = measured(file)
+    assert [one["batch"] for one in found["results"]] == [1]
+    assert found["complete"] is False
+    captured = capsys.readouterr()
+    assert "softmax float32 2 x 10, 1 thread: too large" in captured.err
+    assert "Gelem/s" in captured.out
+
+
+def test_a_reader_that_has_left_does_not_cost_the_files(hasty, monkeypatch, tmp_path):
+    def left(*_):
+        raise BrokenPipeError
+
+    file = tmp_path / "result.json"
+    monkeypatch.setattr("builtins.print", left)
+    with pytest.raises(BrokenPipeError):
+        command.run(SMALL[:1], ["numpy"], 0.0, file)
+    assert measured(file)["complete"] is True
+
+
 def test_a_page_comes_with_it(hasty, tmp_path, capsys):
     pytest.importorskip("jinja2")
     file = tmp_path / "page.html"
@@ -240,6 +313,11 @@ def test_a_page_comes_with_it(hasty, tmp_path, capsys):
         (("--family", "axis"), "'axis' is not one of softmax, log_softmax, "),
         (("--family", "axes", "--op", "softmax"), "--op is not allowed with --family"),
         (("--family", "axes", "--no-out"), "--no-out is not allowed with --family"),
+        (("--family", "axes", "--axis", "0"), "--axis is not allowed with --family"),
+        (("--sampled", "10"), "--sampled is for --op sampled_softmax_loss+grad or "),
+        (("--op", "all", "--shape", "5"), "--shape 5 is not rows x classes"),
+        (("--op", "softmax", "--columns", "8"), "--columns is for --op sampled_softmax_loss+grad"),
+        (("--json", "one.file", "--html", "./one.file"), "--json and --html are the same one.file"),
         (("--shape", "2x10", "--classes", "10"), "--shape is not allowed with --batch or"),
         (("--shape", "2xx10"), "'2xx10' is not a shape such as 32x1000"),
         (("--shape", "2x0"), "'2x0' is not a shape"),
@@ -258,6 +336,14 @@ def test_what_makes_no_sense_together_is_refused(arguments, said, capsys):
 
 def test_without_jinja_it_is_said_before_anything_is_measured(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("fastsoftmax.bench.page.html.find_spec", lambda name: None)
+    monkeypatch.setattr(command, "measure", None)
+    said = refused(capsys, "--html", str(tmp_path / "page.html"))
+    assert "pip install 'fastsoftmax[bench]'" in said
+
+
+def test_without_jsonschema_it_is_said_before_anything_is_measured(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("jinja2")
+    monkeypatch.setitem(sys.modules, "jsonschema", None)
     monkeypatch.setattr(command, "measure", None)
     said = refused(capsys, "--html", str(tmp_path / "page.html"))
     assert "pip install 'fastsoftmax[bench]'" in said

@@ -70,12 +70,12 @@ def run(
         Backends whose start is measured, in processes of their own.
     within : float, optional
         Seconds after which no case begins that could take longer than is left, as far as those
-        before tell: it is left out, and said to be.
+        before tell: it is left out, and said to be. A backend is started once, not several times.
 
     Returns
     -------
     int
-        The exit code: 0, 1 after a wrong result, 130 after Ctrl-C.
+        The exit code: 0, 1 after a wrong result or for lack of memory, 130 after Ctrl-C.
     """
     begin = time.monotonic()
     there = [name for name in contestants if document.contestant(name)["missing"] is None]
@@ -88,28 +88,32 @@ def run(
 
     def each(job: AnyCase | str) -> None:
         nonlocal known, left_out, slowest
-        if isinstance(job, str):
-            starts.extend(startup.measure([job]))
-            return
+        if known is rates.NONE and not isinstance(job, str):
+            # With the first case, so that Ctrl-C is heeded and progress is seen from the start; but
+            # not in its time, or --quick would take every case for one of seconds.
+            known = rates.measure(max(case.threads for case in cases))
         now = time.monotonic()
         if within is not None and now - begin + HEADROOM * slowest > within:
             left_out += 1
             return
-        # With the first case, so that Ctrl-C is heeded and progress is seen from the start.
-        known = known if cells else rates.measure(max(case.threads for case in cases))
+        if isinstance(job, str):
+            starts.extend(startup.measure([job], startup.REPEATS if within is None else 1))
+            return
         cells.append(measure(job, there, seconds, cold))
         slowest = max(slowest, time.monotonic() - now)
 
     with blas.one_thread():
         code, trouble = _through([*started, *cases], each, "bench")
         done = document.Run(contestants, inputs, label, found, known, cells, starts, left_out)
-        if cells or starts:
-            print(report.text(done))
-        written = document.document(done, complete=not code and not left_out)
-        if file is not None:
-            _write(file, written)
-        if html is not None:
-            page.write(html, [results.parse(written)])
+        try:
+            if cells or starts:
+                print(report.text(done))
+        finally:  # whoever read the tables may have left: that must not cost the files
+            written = document.document(done, complete=not code and not left_out)
+            if file is not None:
+                _write(file, written)
+            if html is not None:
+                page.write(html, [results.parse(written)])
     return _ended("bench", code, trouble)
 
 
@@ -157,6 +161,8 @@ def _through(jobs: Sequence[J], each: Callable[[J], None], label: str) -> tuple[
                 done += 1
     except WrongResult as error:
         return 1, f"wrong result: {error}"
+    except (MemoryError, OSError, RuntimeError) as error:  # what is done is kept
+        return 1, f"{job}: {error or type(error).__name__}"
     except KeyboardInterrupt:
         return 130, f"interrupted after {done} of {len(jobs)} cases"
     return 0, ""

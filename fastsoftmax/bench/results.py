@@ -269,13 +269,26 @@ def _check_version(document: Any) -> None:
         )
 
 
-def _by_schema(document: Any) -> list[str]:
+def require() -> None:
+    """Refuse to go on where a document could not be checked in the end.
+
+    Raises
+    ------
+    InvalidResults
+        If the package jsonschema is missing.
+    """
     try:
-        from jsonschema import Draft202012Validator
+        import jsonschema  # noqa: F401
     except ImportError:
         raise InvalidResults(
             "files of results are checked by jsonschema: pip install 'fastsoftmax[bench]'"
         ) from None
+
+
+def _by_schema(document: Any) -> list[str]:
+    require()
+    from jsonschema import Draft202012Validator
+
     text = files("fastsoftmax.bench").joinpath("results.schema.json").read_text(encoding="utf-8")
     errors = Draft202012Validator(json.loads(text)).iter_errors(document)
     # jsonschema tells of each missing field by itself; here they are one mistake.

@@ -176,7 +176,8 @@ class SampledWorkload:
     def _log_others(self) -> Array:
         """ln(1 - P) of each class."""
         k = np.arange(self.case.classes, dtype=np.float64)
-        others: Array = np.log1p(-np.log1p(1 / (k + 1)) / np.log1p(self.case.classes))
+        with np.errstate(divide="ignore"):  # a class that is the only one has P = 1
+            others: Array = np.log1p(-np.log1p(1 / (k + 1)) / np.log1p(self.case.classes))
         return others
 
     def _expected(self, tries: float) -> Array:
@@ -187,6 +188,8 @@ class SampledWorkload:
     @cached_property
     def _expected_sum(self) -> Array:
         """Of the classes up to each, after as many tries as there usually are."""
+        if self.case.sampled == self.case.classes:  # no number of tries is enough for certain
+            return np.arange(1.0, self.case.classes + 1)
         tries = float(self.case.sampled)
         for _ in range(30):  # Newton from below: the sum is concave
             more = self.case.sampled - self._expected(tries).sum()

@@ -15,6 +15,9 @@ from typing import NamedTuple
 
 _COMPILES = "numba"
 
+REPEATS = 3
+"""How many programs of each kind medians are of."""
+
 # The parent's path, so that it is the same package: with -c the folder comes first, which may be a
 # source tree. An error becomes one line, for BackendUnavailable ends in a table.
 _PROGRAM = """
@@ -50,7 +53,7 @@ class _Paid(NamedTuple):
     first_call: float
 
 
-def measure(names: Sequence[str], repeats: int = 3) -> list[Startup]:
+def measure(names: Sequence[str], repeats: int = REPEATS) -> list[Startup]:
     """Start programs, `repeats` of each kind, one after another.
 
     Parameters
@@ -58,7 +61,7 @@ def measure(names: Sequence[str], repeats: int = 3) -> list[Startup]:
     names : sequence of str
         Of backends that can run here.
     repeats : int, default 3
-        How many medians are of.
+        How many programs of each kind.
 
     Returns
     -------

@@ -54,7 +54,7 @@ class TensorFlow(Peer):
         if case.operation.name not in OPERATIONS:
             return Trial(_further(tensorflow, x, work), _array)
         if case.operation.name == "logsumexp":
-            return Trial(partial(tensorflow.reduce_logsumexp, x, case.axis))
+            return Trial(partial(tensorflow.reduce_logsumexp, x, case.axis), _array)
         if case.axis == -1:
             raw = {"softmax": "Softmax", "log_softmax": "LogSoftmax"}[case.operation.name]
             return Trial(partial(getattr(tensorflow.raw_ops, raw), logits=x))
