@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 _BENCH = """\
 Time every backend, and the other libraries that --peers names, in turns on the same arrays, beside
-loops that only copy, only read or only exponentiate. What is measured are families of cases, each of
-which answers a question, or cases of your own. Results are checked before they are timed; a wrong one
-of this package ends the run with exit code 1. What something else on this machine has disturbed is
-measured again, and marked. With --quick it ends within a minute, and says how many cases it left out.
-Ctrl-C prints what is done so far, and writes it to the files.
+loops that only copy, only read or only exponentiate. What is measured are families of cases, each
+of which answers a question, or cases of your own. Results are checked before they are timed; a
+wrong one of this package ends the run with exit code 1. What something else on this machine has
+disturbed is measured again, and marked. With --quick it ends within a minute, and says how many
+cases it left out. Ctrl-C prints what is done so far, and writes it to the files.
 """
 
 _TARGETS = """\
