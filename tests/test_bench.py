@@ -1,7 +1,9 @@
 """The benchmark: nothing wrong is timed, everybody gets turns, the numbers add up."""
 
 import json
+import signal
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -492,6 +494,38 @@ def test_ctrl_c_prints_what_is_done(monkeypatch, capsys):
     captured = capsys.readouterr()
     assert "interrupted after 1 of 2 cases" in captured.err
     assert "numpy" in captured.out
+
+
+def test_a_swallowed_ctrl_c_is_heeded_after_the_case(monkeypatch, tmp_path, capsys):
+    measure, handler = command.measure, signal.getsignal(signal.SIGINT)
+
+    def swallowing(case, *how):
+        if case.classes == 10:
+            with suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        return measure(case, *how)
+
+    monkeypatch.setattr(command, "measure", swallowing)
+    file = tmp_path / "result.json"
+    assert main([*SMALL, "--batch", "1,2", "--json", str(file)]) == 130
+    assert "interrupted after 2 of 4 cases" in capsys.readouterr().err
+    assert [one["classes"] for one in document(file)["results"]] == [5, 10]
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_an_ignored_ctrl_c_stays_ignored(monkeypatch, capsys):
+    measure = command.measure
+
+    def interrupted(*how):
+        signal.raise_signal(signal.SIGINT)
+        return measure(*how)
+
+    monkeypatch.setattr(command, "measure", interrupted)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert main([*SMALL, "--batch", "1"]) == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_too_large_a_case_is_one_line(capsys):

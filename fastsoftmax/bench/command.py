@@ -6,10 +6,14 @@ How a case is measured, shown and written is done elsewhere.
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 from fastsoftmax._terminal import progress
@@ -154,11 +158,12 @@ def _through(jobs: Sequence[J], each: Callable[[J], None], label: str) -> tuple[
     """Do all jobs; the exit code, and what kept it from finishing."""
     done = 0
     try:
-        with progress(len(jobs), label) as step:
+        with progress(len(jobs), label) as step, _ctrl_c() as heed_it:
             for job in jobs:
                 step(str(job))
                 each(job)
                 done += 1
+                heed_it()
     except WrongResult as error:
         return 1, f"wrong result: {error}"
     except (MemoryError, OSError, RuntimeError) as error:  # what is done is kept
@@ -166,6 +171,35 @@ def _through(jobs: Sequence[J], each: Callable[[J], None], label: str) -> tuple[
     except KeyboardInterrupt:
         return 130, f"interrupted after {done} of {len(jobs)} cases"
     return 0, ""
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[Callable[[], None]]:
+    """What to call between two jobs, so that no Ctrl-C is lost.
+
+    JAX runs a callback at each garbage collection, and what is raised in one Python ignores: of ten
+    Ctrl-C two came to nothing.
+    """
+    pressed = False
+
+    def press(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.default_int_handler(number, frame)
+
+    def heed_it() -> None:
+        if pressed:
+            raise KeyboardInterrupt
+
+    own = threading.current_thread() is threading.main_thread()
+    if not own or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield heed_it  # whoever has another handler, or ignores it, is to keep that
+        return
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield heed_it
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _write(file: Path, content: dict[str, Any]) -> None:
