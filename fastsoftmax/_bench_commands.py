@@ -165,7 +165,7 @@ def _cases(arguments: argparse.Namespace, families: Sequence[str]) -> Sequence[A
 
     if families:
         most = max(arguments.threads)
-        found = cases(families, arguments.dtype, arguments.threads, most)
+        found = cases(families, arguments.dtype, arguments.threads, most, dealt=arguments.quick)
         sampled = any(case.sampled is not None for case in found)
     else:
         operations, grid = arguments.op or ["softmax"], (arguments.batch, arguments.classes)

@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
             epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        added.set_defaults(run=run)
+        added.set_defaults(run=run, refuse=added.error)
         return added
 
     about = "Show version, instruction sets, threads and backends, each with the reason."
@@ -212,7 +212,7 @@ def _add_training(demo: argparse.ArgumentParser) -> None:
         help="a number; max is what a call would use; NumPy's products have their own "
         "(default: max)",
     )
-    training.set_defaults(run=_training)
+    training.set_defaults(run=_training, refuse=training.error)
 
 
 def _replace_closed_streams() -> None:
@@ -251,7 +251,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except argparse.ArgumentTypeError as error:  # what only two of them together show to be wrong
-        parser.error(str(error))
+        refuse: Callable[[str], NoReturn] = arguments.refuse
+        refuse(str(error))
     except KeyboardInterrupt:
         print("fastsoftmax: interrupted", file=sys.stderr)
         return 130

@@ -12,11 +12,22 @@ import fastsoftmax as fs
 from fastsoftmax import _machine
 from fastsoftmax._truth import Bound
 from fastsoftmax.backends._numpy import NumpyBackend
-from fastsoftmax.bench import cells, command, inputs, limits, rates, results, runner, workload
+from fastsoftmax.bench import (
+    cells,
+    command,
+    inputs,
+    kinds,
+    limits,
+    rates,
+    results,
+    runner,
+    workload,
+)
 from fastsoftmax.bench import document as documents
 from fastsoftmax.bench.cases import KNOWN, OPERATIONS, Case
 from fastsoftmax.bench.contestants import Trial
 from fastsoftmax.bench.inputs import Cold
+from fastsoftmax.bench.kinds import Kind
 from fastsoftmax.bench.limits import Limit, Probe
 from fastsoftmax.bench.peers import PEERS, Peer
 from fastsoftmax.bench.sampled import TASKS
@@ -197,6 +208,16 @@ def test_the_disturbed_are_measured_again_at_most_twice(
     assert (found.samples, found.repeats, found.disturbed) == (kept, repeats, disturbed)
     # Only who was disturbed, in that one's share of the time.
     assert asked == [(2, 3.0), *([(1, 1.5)] * repeats)]
+
+
+def test_a_disturbed_limit_is_measured_again_like_the_others(monkeypatch):
+    taken = [[CALM, NOISY], [CALM]]
+    monkeypatch.setattr(runner, "in_turns", lambda turns, seconds: taken.pop(0))
+    monkeypatch.setattr(limits, "probes", lambda work: [Probe("read", lambda: None, 1.0)])
+    monkeypatch.setattr(kinds, "_KINDS", {Case: Kind(kinds.contestant, Workload, limits.probes)})
+    found = cells.measure(TINY, ["numpy"], 1.0)
+    assert not taken
+    assert found.limit == Limit(float(np.median(CALM)), "read")
 
 
 def test_the_disturbed_are_shown_with_a_mark(fakes, monkeypatch, tmp_path, capsys):
@@ -419,6 +440,27 @@ def test_peers_take_turns_with_us_and_what_keeps_them_away_is_said(fakes, tmp_pa
     shown = capsys.readouterr().out
     assert "missing: absent (not installed)" in shown
     assert "ULP where" in shown
+
+
+class Odd(Exception):
+    """None of Python's own, as TensorFlow's are."""
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(Odd("too odd\nby far"), "too odd"), (MemoryError(), "MemoryError")]
+)
+def test_whatever_a_peer_raises_it_is_absent(error, said, fakes, tmp_path, capsys):
+    class Raising(Fake):
+        def bind(self, work):
+            raise error
+
+    fakes(Raising("raising"))
+    file = tmp_path / "result.json"
+    sizes = ("--shape", "2x10", "--backend", "numpy", "--peers", "raising")
+    assert main([*QUICK, *sizes, "--json", str(file)]) == 0
+    found = document(file)
+    assert [one["contestant"] for one in found["results"]] == ["numpy"]
+    assert f"raising is absent from 1 of 1 cases: {said} (1)" in found["notes"]
 
 
 def test_instruction_sets_and_backends_add_up(tmp_path, capsys):

@@ -92,6 +92,21 @@ def test_wrong_arguments_get_one_line_that_names_them(arguments, said, capsys):
     assert "--help" in line
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("bench", "--shape", "1x10", "--batch", "1"),
+        ("report", "a.json"),
+        ("compare", "no.json", "no.json"),
+        ("demo", "train", "--sampled", "9", "--vocabulary", "8"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_what_only_two_arguments_show_is_answered_with_the_command_s_help(arguments, capsys):
+    command = "demo train" if arguments[:2] == ("demo", "train") else arguments[0]
+    assert f"(see fastsoftmax {command} --help)" in refusal(capsys, *arguments)
+
+
 def test_peers_go_by_small_letters_without_spaces():
     wanted = "scipy,torch,jax,onnxruntime,tensorflow,xnnpack,onednn,plainnumpy,plainnumba,numexpr"
     found = _arguments.peers(wanted)

@@ -97,6 +97,17 @@ def test_threads_go_up_by_powers_of_two_to_the_most(most, expected):
     assert sorted({case.threads for case in found}) == expected
 
 
+def test_dealt_cases_are_the_same_and_begin_with_one_of_each_family():
+    names = list(FAMILIES)
+    found = families.cases(names, ["float32"], [1, 2], 2, dealt=True)
+    assert sorted(map(str, found)) == sorted(
+        map(str, families.cases(names, ["float32"], [1, 2], 2))
+    )
+    assert {FAMILIES[name].parts[0].operations[0] for name in names if FAMILIES[name].parts} == {
+        case.operation.name for case in found[: len(names)]
+    }
+
+
 SMALL = [
     case._replace(threads=1)
     for case in families.cases(list(FAMILIES), ["float32"], [1], 1)
@@ -229,7 +240,7 @@ def test_quick_ends_in_time_and_says_what_it_left_out(hasty, monkeypatch, tmp_pa
     # Begun at 20 of 52 seconds and done at 40; at 60 it is too late.
     assert [one["batch"] for one in found["results"]] == [1]
     assert found["complete"] is False
-    said = "3 cases were left out: there was no time for them"
+    said = "3 cases were left out: there was no time for more"
     assert said in found["notes"]
     assert said in capsys.readouterr().out
 
@@ -247,7 +258,7 @@ def test_quick_starts_programs_once_and_not_when_it_is_late(hasty, monkeypatch, 
         pytest.skip("one backend is not enough")
     assert main(["bench", *backends, "--threads", "1", "--json", str(file)]) == 0
     assert asked == [(["numpy"], 1)]
-    assert "1 cases were left out: there was no time for them" in measured(file)["notes"]
+    assert "1 case was left out: there was no time for more" in measured(file)["notes"]
 
 
 def test_the_rates_of_the_machine_do_not_count_as_a_case(hasty, monkeypatch, tmp_path):

@@ -33,6 +33,18 @@ LARGE = 32 << 20
 few times what the measurement is off by."""
 
 
+def quartiles(samples: Sequence[float]) -> tuple[float, float, float]:
+    """First quartile, median and third quartile."""
+    first, median, third = np.quantile(samples, (0.25, 0.5, 0.75))
+    return float(first), float(median), float(third)
+
+
+def spread(samples: Sequence[float]) -> float:
+    """Third quartile over the first."""
+    first, _, third = quartiles(samples)
+    return third / first
+
+
 class Measurement(NamedTuple):
     """One contestant's seconds per call in one case: a value per sample of `calls` calls."""
 
@@ -45,19 +57,12 @@ class Measurement(NamedTuple):
 
     def quartiles(self) -> tuple[float, float, float]:
         """First quartile, median and third quartile, in seconds per call."""
-        first, median, third = np.quantile(self.samples, (0.25, 0.5, 0.75))
-        return float(first), float(median), float(third)
-
-    @property
-    def spread(self) -> float:
-        """Third quartile over the first."""
-        first, _, third = self.quartiles()
-        return third / first
+        return quartiles(self.samples)
 
     @property
     def disturbed(self) -> bool:
         """Whether the samples differ more than calls by themselves do."""
-        return self.spread > CALM
+        return spread(self.samples) > CALM
 
 
 class Cell(NamedTuple):
@@ -79,8 +84,8 @@ class _Ready(NamedTuple):
 def measure(case: AnyCase, names: Sequence[str], seconds: float, cold: Cold | None = None) -> Cell:
     """Check, then time all contestants on the same arrays.
 
-    Disturbed samples are taken again, at most `REPEATS` times, and the calmest are kept: whether
-    they are also the fastest plays no part.
+    Disturbed samples, of the limits too, are taken again, at most `REPEATS` times, and the calmest
+    are kept: whether they are also the fastest plays no part.
 
     Raises
     ------
@@ -109,12 +114,13 @@ def measure(case: AnyCase, names: Sequence[str], seconds: float, cold: Cold | No
             *(one.turn for one in ready),
             *(runner.turn_of(p.call, runner.warm_up(p.call)[0], case.threads) for p in beside),
         ]
-        samples = runner.in_turns(turns, seconds)
-        limit = limits.limit_of(beside, samples[len(ready) :])
+        kept = _calmed(runner.in_turns(turns, seconds), turns, seconds)
+        limit = limits.limit_of(beside, [samples for samples, _ in kept[len(ready) :]])
         found = [
-            one.measurement._replace(samples=own) for one, own in zip(ready, samples, strict=False)
+            one.measurement._replace(samples=samples, repeats=repeats)
+            for one, (samples, repeats) in zip(ready, kept, strict=False)
         ]
-        return Cell(case, _calmed(found, turns[: len(ready)], seconds), absent, limit)
+        return Cell(case, found, absent, limit)
 
 
 def _ready(name: str, work: Any, ring: Sequence[Any], cold: Cold | None) -> _Ready | str:
@@ -123,10 +129,10 @@ def _ready(name: str, work: Any, ring: Sequence[Any], cold: Cold | None) -> _Rea
     contestant = kind(case).contestant(name)
     try:
         trial, worst = runner.admit(contestant, work)
-    except runner.REFUSALS as error:
+    except Exception as error:  # whatever a library may raise
         if name not in PEERS:
             raise
-        return str(error).partition("\n")[0]
+        return runner.refusal(error)
     beyond = peak(trial.call, case)
     if cold is None:
         count = runner.warm_up(trial.call)[0]
@@ -153,17 +159,16 @@ def _cold_turn(calls: Sequence[Timed], cold: Cold, threads: int) -> tuple[Turn, 
 
 
 def _calmed(
-    found: Sequence[Measurement], turns: Sequence[Turn], seconds: float
-) -> list[Measurement]:
-    """The same, with calmer samples where there are any to be had."""
-    kept = list(found)
+    samples: Sequence[list[float]], turns: Sequence[Turn], seconds: float
+) -> list[tuple[list[float], int]]:
+    """The calmest samples of each turn, and how often they were taken again."""
+    kept = [(own, 0) for own in samples]
     for _ in range(REPEATS):
-        places = [i for i, one in enumerate(kept) if one.disturbed]
+        places = [i for i, (own, _) in enumerate(kept) if spread(own) > CALM]
         if not places:
             break
         again = runner.in_turns([turns[i] for i in places], seconds * len(places) / len(turns))
-        for i, samples in zip(places, again, strict=True):
-            once_more = kept[i]._replace(samples=samples)
-            calmer = min(kept[i], once_more, key=lambda one: one.spread)
-            kept[i] = calmer._replace(repeats=kept[i].repeats + 1)
+        for i, once_more in zip(places, again, strict=True):
+            own, repeats = kept[i]
+            kept[i] = min(own, once_more, key=spread), repeats + 1
     return kept

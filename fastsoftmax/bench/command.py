@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from fastsoftmax._terminal import progress
 from fastsoftmax.bench import (
@@ -35,9 +35,20 @@ from fastsoftmax.bench.runner import WrongResult
 from fastsoftmax.bench.sampled import AnyCase
 
 HEADROOM = 1.5
-"""Times as long as the slowest case so far that the next one may take: they grow along the way."""
+"""Times as long as the slowest case of its operation so far that the next one may take: they grow
+along the way. Where there was none, the slowest of all counts."""
 
 J = TypeVar("J")
+
+
+class Start(NamedTuple):
+    """A backend whose start is measured."""
+
+    backend: str
+
+    def __str__(self) -> str:
+        """As progress says it."""
+        return f"start of {self.backend}"
 
 
 def run(
@@ -88,26 +99,28 @@ def run(
     cells: list[Cell] = []
     starts: list[startup.Startup] = []
     left_out = 0
-    slowest = 0.0
+    slowest: dict[str, float] = {}
 
-    def each(job: AnyCase | str) -> None:
-        nonlocal known, left_out, slowest
-        if known is rates.NONE and not isinstance(job, str):
+    def each(job: AnyCase | Start) -> None:
+        nonlocal known, left_out
+        if known is rates.NONE and not isinstance(job, Start):
             # With the first case, so that Ctrl-C is heeded and progress is seen from the start; but
             # not in its time, or --quick would take every case for one of seconds.
             known = rates.measure(max(case.threads for case in cases))
         now = time.monotonic()
-        if within is not None and now - begin + HEADROOM * slowest > within:
+        name = "start" if isinstance(job, Start) else job.operation.name
+        expected = HEADROOM * slowest.get(name, max(slowest.values(), default=0.0))
+        if within is not None and now - begin + expected > within:
             left_out += 1
             return
-        if isinstance(job, str):
-            starts.extend(startup.measure([job], startup.REPEATS if within is None else 1))
-            return
-        cells.append(measure(job, there, seconds, cold))
-        slowest = max(slowest, time.monotonic() - now)
+        if isinstance(job, Start):
+            starts.extend(startup.measure([job.backend], startup.REPEATS if within is None else 1))
+        else:
+            cells.append(measure(job, there, seconds, cold))
+        slowest[name] = max(slowest.get(name, 0.0), time.monotonic() - now)
 
     with blas.one_thread():
-        code, trouble = _through([*started, *cases], each, "bench")
+        code, trouble = _through([*map(Start, started), *cases], each, "bench")
         done = document.Run(contestants, inputs, label, found, known, cells, starts, left_out)
         try:
             if cells or starts:

@@ -101,7 +101,8 @@ def notes(run: Run) -> list[str]:
     if (no_core := limits.missing()) is not None:
         said.append(f"no limits: {no_core}")
     if run.left_out:
-        said.append(f"{run.left_out} cases were left out: there was no time for them")
+        cases = "case was" if run.left_out == 1 else "cases were"
+        said.append(f"{run.left_out} {cases} left out: there was no time for more")
     return said
 
 

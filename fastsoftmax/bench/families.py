@@ -7,7 +7,7 @@ its name in a family here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
+from itertools import chain, product, zip_longest
 from typing import NamedTuple
 
 from fastsoftmax.bench.cases import (
@@ -142,18 +142,24 @@ FAMILIES = {
 
 
 def cases(
-    names: Sequence[str], dtypes: Sequence[str], threads: Sequence[int], most_threads: int
+    names: Sequence[str],
+    dtypes: Sequence[str],
+    threads: Sequence[int],
+    most_threads: int,
+    dealt: bool = False,
 ) -> list[AnyCase]:
     """The cases of these families, each once, however many of them it is in.
 
-    The family `threads` takes each power of two up to `most_threads`, and that.
+    The family `threads` takes each power of two up to `most_threads`, and that. Dealt, each family
+    has one after another, so that whoever ends early has seen something of all.
     """
-    found: list[AnyCase] = []
+    found: list[list[AnyCase]] = []
     for name in names:
         counts = scale(most_threads) if name == "threads" else threads
-        for part in FAMILIES[name].parts:
-            found += part.cases(dtypes, counts)
-    return list(dict.fromkeys(found))
+        parts = (part.cases(dtypes, counts) for part in FAMILIES[name].parts)
+        found.append(list(chain.from_iterable(parts)))
+    order = chain.from_iterable(zip_longest(*found) if dealt else found)
+    return list(dict.fromkeys(case for case in order if case is not None))
 
 
 def scale(most: int) -> list[int]:

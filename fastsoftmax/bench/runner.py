@@ -43,8 +43,9 @@ class Turn(NamedTuple):
     sample: Callable[[], float]  # seconds per call
 
 
-REFUSALS = (WrongResult, RuntimeError, ValueError, NotImplementedError)
-"""What a peer that cannot run a case, or gets it wrong, may raise: it is absent then."""
+def refusal(error: Exception) -> str:
+    """Why a peer that has raised this is absent: a line."""
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def admit(contestant: Contestant, work: Workload) -> tuple[Trial, Deviation]:

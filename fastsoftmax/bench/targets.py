@@ -133,10 +133,10 @@ def measure(case: AnyCase, entries: dict[Entry, bool], seconds: float) -> Group:
                 works[entry.case] = workload(entry.case)
             try:
                 trial, worst = runner.admit(rival, works[entry.case])
-            except runner.REFUSALS as error:
+            except Exception as error:  # whatever a library may raise
                 if entry.contestant not in PEERS:
                     raise
-                absent[entry] = str(error)
+                absent[entry] = runner.refusal(error)
                 continue
             calls[entry], ulps[entry] = trial.call, worst.largest
         warm = {entry: runner.warm_up(call) for entry, call in calls.items()}
