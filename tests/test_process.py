@@ -1,4 +1,4 @@
-"""What a process notices of the package: import time, floating-point state, environment, output."""
+"""What a process notices of the package: modules, floating-point state, environment, output."""
 
 import json
 import platform
@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-IMPORT_LIMIT = 0.020
-"""Seconds beyond NumPy's own import."""
+MODULES = 55
+"""That an import may bring in beyond NumPy's own. Each takes 0.3 to 0.4 ms: 46 take 16 ms, by
+`fastsoftmax bench --family startup`, and 20 ms are the most that is wanted."""
 
 X86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="reads and sets MXCSR")
 
@@ -76,17 +77,14 @@ FLOATING_POINT = """
     """
 
 
-def test_import_takes_little_time(run_python, tmp_path):
+def test_import_brings_in_few_modules(run_python):
     code = """
-        import numpy, time
-        begin = time.perf_counter()
+        import numpy, sys
+        before = set(sys.modules)
         import fastsoftmax
-        print(time.perf_counter() - begin)
+        print(len(set(sys.modules) - before))
         """
-    # Byte code as an installed package has it; the first run writes it.
-    caches = {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
-    taken = [float(run_python(code, **caches)) for _ in range(8)]
-    assert min(taken[1:]) < IMPORT_LIMIT
+    assert int(run_python(code)) <= MODULES
 
 
 def test_import_brings_in_nothing_optional(run_python):
