@@ -12,7 +12,7 @@ from fastsoftmax.bench.limits import Limit
 from fastsoftmax.bench.peers import PEERS, Peer
 from fastsoftmax.bench.regimes import FASTEST, LIMIT, PUBLIC, REGIMES, Line, Regime, faster, within
 from fastsoftmax.bench.runner import WrongResult
-from fastsoftmax.bench.sampled import DRAW, MAPPED, STEP, SampledCase, SampledWorkload, Step
+from fastsoftmax.bench.sampled import DRAW, MAPPED, STEP, TASKS, SampledCase, SampledWorkload, Step
 from fastsoftmax.bench.sampled_contestants import BOUNDS, SampledOwn, contestant, probes
 from fastsoftmax.bench.targets import Entry, Group, Time
 from fastsoftmax.bench.workload import ALIGNMENT
@@ -21,6 +21,7 @@ from fastsoftmax.cli import main
 SMALL = SampledCase(STEP, 5000, 200, 32, 16)
 FEW = SMALL._replace(classes=300)
 DRAWN = SampledCase(DRAW, 10_000, 1000)
+DRAWS = [DRAWN._replace(operation=task) for task in TASKS.values() if task.draws]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def step(work):
 # Results ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", [SMALL, FEW, SMALL.with_option(MAPPED), DRAWN], ids=str)
+@pytest.mark.parametrize("case", [SMALL, FEW, SMALL.with_option(MAPPED), *DRAWS], ids=str)
 def test_every_backend_is_right(backend, case):
     for who in (contestant(backend), contestant(PUBLIC)):
         assert who.against(case) is None
@@ -110,6 +111,17 @@ def test_wrong_draws_are_found(spoil, said):
     assert work.judge(ids).ok
     with pytest.raises(WrongResult, match=said):
         work.judge(spoil(ids))
+
+
+def test_draws_by_another_law_are_found():
+    # Log-uniform and by counts that fall as 1 / rank are nearly the same law: each beside uniform.
+    laws = {case.operation.sampler: case for case in DRAWS}
+    uniform = laws.pop("Uniform")
+    for skewed in laws.values():
+        for drawn, judged in ((uniform, skewed), (skewed, uniform)):
+            trial = contestant("numpy").bind(SampledWorkload(drawn))
+            with pytest.raises(WrongResult, match="should be"):
+                SampledWorkload(judged).judge(trial.result(trial.call()))
 
 
 @pytest.mark.parametrize(

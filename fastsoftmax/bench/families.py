@@ -69,9 +69,10 @@ class Part(NamedTuple):
 
     def _sampled(self, name: str, shape: Shape, sampled: int) -> SampledCase:
         rows, classes = shape
-        if TASKS[name] == DRAW:
-            return SampledCase(DRAW, classes, sampled)
-        return SampledCase(TASKS[name], classes, sampled, rows, self.columns)
+        task = TASKS[name]
+        if task.draws:
+            return SampledCase(task, classes, sampled)
+        return SampledCase(task, classes, sampled, rows, self.columns)
 
 
 class Family(NamedTuple):
@@ -83,6 +84,7 @@ class Family(NamedTuple):
 
 _MANY = tuple((128, classes) for classes in (10_000, 100_000, 1_000_000, 10_000_000))
 _BOTH = (PLAIN, ALLOCATED)
+_OTHER_DRAWS = tuple(name for name, task in TASKS.items() if task.draws and task != DRAW)
 
 FAMILIES = {
     "softmax": Family("what does it cost, by batch and classes?", (Part(("softmax",), GRID),)),
@@ -101,7 +103,10 @@ FAMILIES = {
     ),
     "samplers": Family(
         "what does it cost to draw them?",
-        (Part((DRAW.name,), (_MANY[0], *_MANY[2:]), sampled=(64, 1024, 8192)),),
+        (
+            Part((DRAW.name,), (_MANY[0], *_MANY[2:]), sampled=(64, 1024, 8192)),
+            Part(_OTHER_DRAWS, _MANY[2:3], sampled=(64, 1024, 8192)),
+        ),
     ),
     "axes": Family(
         "what does another axis than the last one cost?",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
@@ -40,24 +41,54 @@ BAND = 8.0
 """Standard deviations that a count of draws may be off: wrong once in 1e14 runs."""
 
 
+def _log_uniform_law(classes: int) -> Array:
+    law: Array = np.log1p(1 / np.arange(1.0, classes + 1)) / np.log1p(classes)
+    return law
+
+
+def _uniform_law(classes: int) -> Array:
+    return np.full(classes, 1 / classes)
+
+
+def zipf_counts(classes: int) -> Array:
+    """Counts as those of words, which fall as 1 / rank."""
+    return 1 / np.arange(1.0, classes + 1)
+
+
+def _unigram_law(classes: int) -> Array:
+    counts = zipf_counts(classes)
+    law: Array = counts / counts.sum()
+    return law
+
+
 class Task(NamedTuple):
     """What is measured, by the name of the public function."""
 
     name: str
-    rounds: bool = True  # else there is no error to be had
+    sampler: str = "LogUniform"
+    law: Callable[[int], Array] = _log_uniform_law  # from a number of classes to probabilities
+    draws: bool = True  # and nothing more: there is no error to be had
 
 
-STEP = Task("sampled_softmax_loss+grad")
+STEP = Task("sampled_softmax_loss+grad", draws=False)
 """Draw candidates, give the mean loss over them and its gradient by inputs, rows and biases."""
 
-DRAW = Task("LogUniform.sample", rounds=False)
-"""Draw candidates."""
+DRAW = Task("LogUniform.sample")
+"""Draw candidates; libraries that have only this way of it are compared in this one."""
 
-TASKS = {task.name: task for task in (STEP, DRAW)}
+TASKS = {
+    task.name: task
+    for task in (
+        STEP,
+        DRAW,
+        Task("Uniform.sample", "Uniform", _uniform_law),
+        Task("Unigram.sample", "Unigram", _unigram_law),
+    )
+}
 
 
 class SampledCase(NamedTuple):
-    """A call to be measured; the candidates are log-uniform and unique, everything is float32."""
+    """A call to be measured; the candidates are unique, everything else is float32."""
 
     operation: Task
     classes: int
@@ -71,7 +102,7 @@ class SampledCase(NamedTuple):
     @property
     def shape(self) -> tuple[int, ...]:
         """Of the inputs, or of the draws."""
-        return (self.batch, self.columns) if self.operation == STEP else (self.sampled,)
+        return (self.sampled,) if self.operation.draws else (self.batch, self.columns)
 
     @property
     def axis(self) -> int:
@@ -81,30 +112,30 @@ class SampledCase(NamedTuple):
     @property
     def rounds(self) -> bool:
         """Whether results are numbers that have an error."""
-        return self.operation.rounds
+        return not self.operation.draws
 
     @property
     def elements(self) -> int:
         """Logits that a step is about, or draws."""
-        return self.batch * (self.sampled + 1) if self.operation == STEP else self.sampled
+        return self.sampled if self.operation.draws else self.batch * (self.sampled + 1)
 
     @property
     def bytes_moved(self) -> int:
         """The least traffic: inputs and rows read, their gradients written; or the ids written."""
-        if self.operation == DRAW:
+        if self.operation.draws:
             return 8 * self.sampled
         return 2 * 4 * self.columns * (2 * self.batch + self.sampled)
 
     @property
     def weight_bytes(self) -> int:
         """What the table takes."""
-        return 4 * self.classes * self.columns if self.operation == STEP else 0
+        return 0 if self.operation.draws else 4 * self.classes * self.columns
 
     @property
     def sizes(self) -> dict[str, Any]:
         """What makes it larger or smaller than another one."""
         found = {"classes": self.classes, "sampled": self.sampled}
-        if self.operation == STEP:
+        if not self.operation.draws:
             found |= {"batch": self.batch, "columns": self.columns}
         return found
 
@@ -112,7 +143,7 @@ class SampledCase(NamedTuple):
     def layout(self) -> str:
         """The sizes in a few characters."""
         drawn = f"{self.sampled} of {self.classes}"
-        return f"{self.batch} x {self.columns}, {drawn}" if self.operation == STEP else drawn
+        return drawn if self.operation.draws else f"{self.batch} x {self.columns}, {drawn}"
 
     def with_option(self, option: Option) -> SampledCase:
         """The same call with another option."""
@@ -150,7 +181,7 @@ class SampledWorkload:
         self.case = case
         rng = np.random.default_rng(20)
         self.labels: Array = _log_uniform(case.classes, rng.random(case.batch))
-        if case.operation == STEP:
+        if not case.operation.draws:
             self.weight: Array = _weight(case, rng)
             self.bias: Array = rng.standard_normal(case.classes, np.float32)
             self.x: Array = aligned((case.batch, case.columns), np.dtype(np.float32))
@@ -175,9 +206,8 @@ class SampledWorkload:
     @cached_property
     def _log_others(self) -> Array:
         """ln(1 - P) of each class."""
-        k = np.arange(self.case.classes, dtype=np.float64)
         with np.errstate(divide="ignore"):  # a class that is the only one has P = 1
-            others: Array = np.log1p(-np.log1p(1 / (k + 1)) / np.log1p(self.case.classes))
+            others: Array = np.log1p(-self.case.operation.law(self.case.classes))
         return others
 
     def _expected(self, tries: float) -> Array:
@@ -200,7 +230,7 @@ class SampledWorkload:
         return np.cumsum(self._expected(tries))
 
     def _check_candidates(self, ids: Array) -> None:
-        """As many as asked for, each a class and there once, and log-uniform by their middle."""
+        """As many as asked for, each a class and there once, and by their middle of this law."""
         case = self.case
         if ids.shape != (case.sampled,) or not np.issubdtype(ids.dtype, np.integer):
             raise WrongResult(f"{case}: candidates are {ids.dtype} of shape {ids.shape}")

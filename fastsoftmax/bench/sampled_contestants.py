@@ -5,11 +5,13 @@ What `contestants` and `limits` are for rows of logits. Other libraries are in `
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastsoftmax import _registry
+from fastsoftmax._sampling.base_sampler import BaseSampler
 from fastsoftmax._truth import Bound
 from fastsoftmax._typing import Array
 from fastsoftmax.bench.cases import PLAIN
@@ -18,18 +20,26 @@ from fastsoftmax.bench.limits import Probe
 from fastsoftmax.bench.peers import PEERS, Peer
 from fastsoftmax.bench.regimes import PUBLIC
 from fastsoftmax.bench.sampled import (
-    DRAW,
     SampledCase,
     SampledWorkload,
     Step,
     lack_of_memory,
+    zipf_counts,
 )
 from fastsoftmax.bench.workload import aligned
 from fastsoftmax.sampled import sampled_softmax_loss
-from fastsoftmax.samplers import LogUniform
+from fastsoftmax.samplers import LogUniform, Uniform, Unigram
 
 BOUNDS = (Bound(256),)
 """Of the largest number: 3e-5, which float32 sums of a thousand products keep within."""
+
+
+SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+    "LogUniform": LogUniform,
+    "Uniform": Uniform,
+    "Unigram": lambda classes: Unigram(zipf_counts(classes)),
+}
+"""From a task's name for it and a number of classes to the sampler."""
 
 
 class SampledOwn(NamedTuple):
@@ -46,8 +56,8 @@ class SampledOwn(NamedTuple):
     def bind(self, work: SampledWorkload) -> Trial:
         """See `Contestant`."""
         case, backend = work.case, self.backend
-        sampler, rng = LogUniform(case.classes), np.random.default_rng()
-        if case.operation == DRAW:
+        sampler, rng = SAMPLERS[case.operation.sampler](case.classes), np.random.default_rng()
+        if case.operation.draws:
             return Trial(
                 lambda: sampler.sample(case.sampled, rng=rng, backend=backend),
                 lambda candidates: candidates.ids,
@@ -118,7 +128,7 @@ def probes(work: SampledWorkload) -> list[Probe]:
 
     By NumPy's BLAS, whichever that is, on as many threads as it takes.
     """
-    if work.case.operation == DRAW:
+    if work.case.operation.draws:
         return []
     x, rows = work.x, work.weight[: work.case.sampled].copy()
     logits = aligned((len(x), len(rows)), x.dtype)

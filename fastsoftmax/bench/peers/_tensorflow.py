@@ -15,7 +15,7 @@ import numpy as np
 from fastsoftmax.bench.cases import KNOWN, OPERATIONS, Case
 from fastsoftmax.bench.contestants import Results, Trial
 from fastsoftmax.bench.peers._peer import Peer
-from fastsoftmax.bench.sampled import DRAW, TASKS, SampledWorkload, Step
+from fastsoftmax.bench.sampled import DRAW, STEP, SampledWorkload, Step
 from fastsoftmax.bench.workload import Workload
 
 
@@ -39,7 +39,7 @@ class TensorFlow(Peer):
     distribution = "tensorflow"
     modules = ("tensorflow",)
     operations = tuple(KNOWN)
-    sampled = tuple(TASKS)
+    sampled = (STEP.name, DRAW.name)
     dtypes = ("float32", "float64", "float16", "bfloat16")
     max_threads = 1
 
