@@ -538,8 +538,16 @@ def test_ctrl_c_prints_what_is_done(monkeypatch, capsys):
     assert "numpy" in captured.out
 
 
-def test_a_swallowed_ctrl_c_is_heeded_after_the_case(monkeypatch, tmp_path, capsys):
-    measure, handler = command.measure, signal.getsignal(signal.SIGINT)
+@pytest.fixture
+def ctrl_c():
+    """Python's own handler: a process that was started in the background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_swallowed_ctrl_c_is_heeded_after_the_case(ctrl_c, monkeypatch, tmp_path, capsys):
+    measure = command.measure
 
     def swallowing(case, *how):
         if case.classes == 10:
@@ -552,7 +560,7 @@ def test_a_swallowed_ctrl_c_is_heeded_after_the_case(monkeypatch, tmp_path, caps
     assert main([*SMALL, "--batch", "1,2", "--json", str(file)]) == 130
     assert "interrupted after 2 of 4 cases" in capsys.readouterr().err
     assert [one["classes"] for one in document(file)["results"]] == [5, 10]
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.getsignal(signal.SIGINT) is ctrl_c
 
 
 def test_an_ignored_ctrl_c_stays_ignored(monkeypatch, capsys):
