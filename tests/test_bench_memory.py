@@ -74,8 +74,8 @@ def test_what_was_resident_before_does_not_count():
 @needs_peak
 def test_freed_memory_is_given_back_before(run_python):
     # In a process of its own, for late in a long one glibc keeps what it gives back in a new one.
-    # Arrays smaller than what it maps by themselves once larger ones were freed, and are in its heap
-    # then; and than what NumPy asks for huge pages for.
+    # Arrays smaller than what it maps by themselves once larger ones were freed, and are in its
+    # heap then; and than what NumPy asks for huge pages for.
     code = f"""
         import numpy as np
         from fastsoftmax.bench.memory import peak
