@@ -74,7 +74,7 @@ STEP = Task("sampled_softmax_loss+grad", draws=False)
 """Draw candidates, give the mean loss over them and its gradient by inputs, rows and biases."""
 
 DRAW = Task("LogUniform.sample")
-"""Draw candidates; libraries that have only this way of it are compared in this one."""
+"""Draw candidates by the law of the steps; other libraries are compared in this one alone."""
 
 TASKS = {
     task.name: task
